@@ -1,0 +1,68 @@
+# Everything sets itself up: `make run` and `make test` need Python 3.11 or newer, make and git, nothing else.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())' 2>/dev/null || echo 2)
+STUDY ?= quick
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup run test test-slow lint format dry-run report bench adopt lock clean
+.DEFAULT_GOAL := help
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+setup: $(VENV)/installed ## the environment in .venv, from requirements.lock with hashes
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "layerwise: $$($(PYTHON) --version) is too old; install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }
+	@echo "== environment: $(VENV) (about 6 GB on Linux, where torch brings CUDA; a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## run a study: make run [STUDY=quick] [CORES=2]
+	@echo "== study $(STUDY) on $(CORES) cores; what is already made is left alone"
+	@start=$$SECONDS; snakemake --cores $(CORES) -- $(STUDY) \
+	  && echo "== done in $$((SECONDS - start)) s: results/$(STUDY)/report.html, verdicts.csv, fits.csv, tables/, figures/"
+
+test: setup ## the default tests, under 15 minutes on 2 cores
+	@echo "== tests (make test-slow has the long ones)"
+	pytest -n $(CORES) -m "not slow and not gpu"
+
+test-slow: setup ## the tests that take minutes each
+	pytest -m slow
+
+lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+	mypy
+
+format: setup ## write the code as lint wants it
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow/rules
+
+dry-run: setup ## what every study would do
+	@for study in studies/*.yaml; do name=$$(basename $$study .yaml); echo "== $$name"; \
+	  snakemake --cores 1 --dry-run --quiet all -- $$name || exit 1; done
+
+report: setup ## Snakemake's own report of a study, in report.zip
+	snakemake --report report.zip -- $(STUDY)
+
+bench: setup ## time a study from nothing, in a folder of its own
+	python bench/study.py $(STUDY) --cores $(CORES)
+
+adopt: setup ## dvc pull, then let Snakemake take the files as its own
+	bash workflow/adopt.sh $(STUDY)
+
+lock: setup ## requirements.in to requirements.lock, with hashes and without naming a host
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 requirements.in -o requirements.lock
+
+clean: ## remove the results of a study: make clean STUDY=quick
+	rm -rf results/$(STUDY) logs/$(STUDY) benchmarks/$(STUDY)

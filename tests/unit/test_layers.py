@@ -1,0 +1,136 @@
+"""Layers made of words: their shapes are those that the words foretell, and batches do not change what they give."""
+
+from math import prod
+
+import pytest
+import torch
+from torch import nn
+
+from layerwise import layers
+from layerwise.errors import LayerwiseError
+from layerwise.words import GRAMMAR, out_shape, parse
+
+ON_IMAGES = [
+    *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1"),
+    *("maxpool 2", "maxpool 3 stride 2", "maxpool 3 stride 1", "avgpool 2", "avgpool 3 stride 2"),
+    *("batchnorm", "dropout 0.3", "flatten", "relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"),
+]
+ON_VECTORS = ["dense 7", *(w for w in ON_IMAGES if parse(w).size == 0)]
+
+
+@pytest.mark.parametrize(
+    ("word", "shape"),
+    [(w, s) for w in ON_IMAGES for s in ((3, 9, 7), (2, 8, 8), (1, 6, 11))] + [(w, (12,)) for w in ON_VECTORS],
+)
+def test_the_shape_foretold_is_torchs(word, shape):
+    layer = parse(word)
+    found = layers.make(layer, shape)(torch.randn(4, *shape))
+    assert tuple(found.shape[1:]) == out_shape(layer, shape)
+
+
+def test_every_kind_is_tried():
+    assert {parse(w).kind for w in [*ON_IMAGES, *ON_VECTORS]} == set(GRAMMAR)
+
+
+@pytest.mark.parametrize(
+    ("word", "function"),
+    [
+        ("relu", torch.relu),
+        ("crelu", lambda x: torch.cat([torch.relu(x), torch.relu(-x)], 1)),
+        ("tanh", torch.tanh),
+        ("celu", torch.nn.functional.celu),
+        ("gelu", torch.nn.functional.gelu),
+        ("sigmoid", torch.sigmoid),
+        ("erf", torch.erf),
+    ],
+)
+def test_an_activation_is_the_function_it_is_named_for(word, function):
+    x = torch.linspace(-3, 3, 24).reshape(2, 3, 2, 2)
+    assert torch.equal(layers.make(parse(word), (3, 2, 2))(x), function(x))
+
+
+def test_build_fills_in_widths_and_flattens():
+    words = ("conv 3 4", "relu", "maxpool 2", "dense 5", "tanh", "dense outputs")
+    module, full = layers.build(words, (2, 8, 8), 3)
+    assert full == ("conv 3 4", "relu", "maxpool 2", "flatten", "dense 5", "tanh", "dense 3")
+    assert module(torch.randn(6, 2, 8, 8)).shape == (6, 3)
+    assert [type(m) for m in module] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear, nn.Tanh, nn.Linear]
+
+
+def test_the_full_words_build_the_same_layers():
+    module, full = layers.build(("conv 3 4", "crelu", "dense outputs"), (2, 8, 8), 3)
+    twin, again = layers.build(full, (2, 8, 8), 99)  # no `outputs` is left to be filled in
+    assert again == full
+    twin.load_state_dict(module.state_dict())
+    x = torch.randn(5, 2, 8, 8)
+    assert torch.equal(twin(x), module(x))
+
+
+def test_no_layers_are_the_identity():
+    module, full = layers.build((), (4,), 2)
+    x = torch.randn(3, 4)
+    assert full == ()
+    assert torch.equal(layers.apply(module, x), x)
+
+
+@pytest.mark.parametrize(("words", "advice"), [(("dense",), "say 'dense 64'"), (("conv 3",), "say 'conv 3 16'")])
+def test_a_missing_width_is_asked_for(words, advice):
+    with pytest.raises(LayerwiseError, match=advice):
+        layers.build(words, (1, 8, 8), 2)
+
+
+def test_layers_that_do_not_fit_are_named():
+    with pytest.raises(LayerwiseError, match=r"'maxpool 3' is larger than its input of 2x2"):
+        layers.build(("conv 3 4", "maxpool 2", "maxpool 3"), (1, 7, 7), 2)
+    with pytest.raises(LayerwiseError, match="needs images"):
+        layers.build(("dense 4", "conv 3 2"), (1, 7, 7), 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("dense outputs",), True),
+        (("conv 3 2", "dense  outputs"), True),
+        (("dense outputs", "relu"), False),
+        (("dense 10",), False),
+        ((), False),
+    ],
+)
+def test_scores_are_what_dense_outputs_gives(words, answer):
+    assert layers.ends_in_scores(words) is answer
+
+
+def test_apply_evaluates_in_batches():
+    module, _ = layers.build(("batchnorm", "dropout 0.5", "conv 3 2", "relu"), (1, 6, 6), 2)
+    module.train()
+    x = torch.randn(11, 1, 6, 6)
+    whole = layers.apply(module, x)
+    assert not whole.requires_grad
+    assert torch.equal(whole, module.eval()(x))
+    assert torch.allclose(layers.apply(module, x, batch=4), whole, atol=1e-6)
+    assert torch.equal(module[0].running_mean, torch.zeros(1))  # looked at, not updated
+
+
+def test_apply_of_no_samples_has_the_shape():
+    module, _ = layers.build(("conv 3 2", "dense outputs"), (1, 6, 6), 3)
+    assert layers.apply(module, torch.empty(0, 1, 6, 6)).shape == (0, 3)
+
+
+def test_apply_computes_in_the_type_of_the_weights():
+    module, _ = layers.build(("dense 2",), (3,), 2)
+    x = torch.randn(4, 3)
+    assert layers.apply(module, x.double()).dtype == torch.float32
+    assert layers.apply(module.double(), x).dtype == torch.float64
+    plain, _ = layers.build(("relu",), (3,), 2)
+    assert layers.apply(plain, x.double()).dtype == torch.float64
+    assert layers.apply(plain, torch.ones(2, 3, dtype=torch.uint8)).dtype == torch.float32
+
+
+def test_batchnorm_goes_over_channels_of_images_and_over_features():
+    for shape in ((5,), (5, 3, 3)):
+        x = 4 + 3 * torch.randn(64, *shape)
+        y = layers.make(parse("batchnorm"), shape)(x)
+        over = [0, *range(2, x.ndim)]
+        assert torch.allclose(y.mean(over), torch.zeros(5), atol=1e-5)
+        assert torch.allclose(y.var(over, unbiased=False), torch.ones(5), atol=1e-3)
+        assert prod(y.shape) == prod(x.shape)

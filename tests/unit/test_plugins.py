@@ -1,0 +1,218 @@
+"""Plugins: a name finds its file, its options are read without torch, and its code has a digest."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from layerwise import plugins
+from layerwise.errors import LayerwiseError
+
+BOOST = '''
+"""A method from outside the package."""
+import torch
+from dataclasses import dataclass, field
+from typing import Literal
+
+@dataclass(frozen=True)
+class Options:
+    rounds: int
+    """Rounds of
+    boosting."""
+    rate: float = 0.5
+    """Learning rate."""
+    kind: Literal["fast", "slow"] = "fast"
+    sizes: tuple[int, ...] = ()
+    box: tuple[float, float] = (0.0, 1.0)
+    limit: float | None = None
+    names: dict[str, int] = field(default_factory=dict)
+    loud: bool = False
+
+    def __post_init__(self):
+        if self.rounds < 1:
+            raise LayerwiseError(f"option 'rounds' is {self.rounds}: choose 1 or more")
+
+def fit(*args, **options):
+    return "fitted"
+'''
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A folder on the path with a package `mylab`, whose module `boost` is a method."""
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "mylab" / "__init__.py").write_text("")
+    (tmp_path / "mylab" / "boost.py").write_text(BOOST)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "mylab"
+    for cached in (plugins.file, plugins.options_class, plugins._imports):
+        cached.cache_clear()
+    for name in [m for m in sys.modules if m.split(".")[0] == "mylab"]:
+        del sys.modules[name]
+
+
+def options(given, name="mylab.boost"):
+    return plugins.options("methods", name, given, "segment 's'")
+
+
+def test_the_package_knows_its_plugins():
+    assert "sgd" in plugins.known("methods")
+    assert "__init__" not in plugins.known("methods")
+    assert plugins.file("methods", "sgd") == plugins.PACKAGE / "methods" / "sgd.py"
+    assert plugins.load("methods", "sgd").fit
+
+
+def test_a_module_from_outside_is_a_plugin(lab):
+    assert plugins.file("methods", "mylab.boost") == lab / "boost.py"
+    assert plugins.load("methods", "mylab.boost").fit() == "fitted"
+
+
+@pytest.mark.parametrize("name", ["sdg", "", "__init__", "_hidden", "a/b"])
+def test_an_unknown_name_has_a_hint(name):
+    with pytest.raises(LayerwiseError, match=f"method {name!r}: no such method"):
+        plugins.file("methods", name)
+    with pytest.raises(LayerwiseError, match="did you mean 'sgd'"):
+        plugins.load("methods", "sdg")
+
+
+@pytest.mark.parametrize("name", ["nolab.boost", "mylab.bost", "mylab.boost.more", ".boost", "..", "mylab."])
+def test_an_unknown_module_says_where_to_put_it(lab, name):
+    with pytest.raises(LayerwiseError, match="no such module; install it, or put its folder on PYTHONPATH"):
+        plugins.file("methods", name)
+
+
+def test_options_are_typed(lab):
+    given = {
+        "rounds": 3,
+        "rate": 1,
+        "kind": "slow",
+        "sizes": [1, 2],
+        "box": [0, 2.5],
+        "limit": "1e-3",
+        "names": {"a": 1},
+        "loud": True,
+    }
+    found = options(given)
+    assert (found.rounds, found.rate, found.kind, found.sizes) == (3, 1.0, "slow", (1, 2))
+    assert (found.box, found.limit, found.names, found.loud) == ((0.0, 2.5), 0.001, {"a": 1}, True)
+    assert isinstance(found.rate, float)
+    assert options({"rounds": 3, "limit": None}).limit is None
+    assert given["sizes"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "needs the option 'rounds'"),
+        ({"round": 3}, "method 'mylab.boost' has no option 'round'; did you mean 'rounds'?"),
+        ({"rounds": 3, 5: 1}, "has no option 5; known: box"),
+        ({"rounds": "3"}, "option 'rounds' is '3', which is not int"),
+        ({"rounds": 3.0}, "option 'rounds' is 3.0, which is not int"),
+        ({"rounds": True}, "option 'rounds' is True, which is not int"),
+        ({"rounds": None}, "option 'rounds' is None, which is not int"),
+        ({"rounds": 0}, "option 'rounds' is 0: choose 1 or more"),
+        ({"rounds": 1, "rate": "quick"}, "option 'rate' is 'quick', which is not float"),
+        ({"rounds": 1, "rate": False}, "option 'rate' is False, which is not float"),
+        ({"rounds": 1, "kind": "slw"}, "option 'kind' is 'slw'; did you mean 'slow'?"),
+        ({"rounds": 1, "kind": 2}, "option 'kind' is 2, which is not Literal['fast', 'slow']"),
+        ({"rounds": 1, "sizes": [1, "b"]}, "option 'sizes' is 'b', which is not int"),
+        ({"rounds": 1, "sizes": 4}, "option 'sizes' is 4, which is not tuple[int, ...]"),
+        ({"rounds": 1, "box": [1, 2, 3]}, "option 'box' is [1, 2, 3], which is not tuple[float, float]"),
+        ({"rounds": 1, "limit": "none"}, "option 'limit' is 'none', which is not float | None"),
+        ({"rounds": 1, "names": ["a"]}, "option 'names' is ['a'], which is not dict[str, int]"),
+        ({"rounds": 1, "loud": 1}, "option 'loud' is 1, which is not bool"),
+    ],
+)
+def test_a_wrong_option_is_named(lab, given, said):
+    with pytest.raises(LayerwiseError) as caught:
+        options(given)
+    assert str(caught.value).startswith("segment 's': ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_documentation_is_the_string_after_the_field(lab):
+    assert plugins.documentation("methods", "mylab.boost") == {
+        "rounds": "Rounds of boosting.",
+        "rate": "Learning rate.",
+    }
+
+
+@pytest.mark.parametrize("kind", plugins.KINDS)
+def test_every_option_of_the_package_is_documented(kind):
+    for name in plugins.known(kind):
+        fields = plugins.options_class(kind, name).__dataclass_fields__
+        assert set(plugins.documentation(kind, name)) == set(fields), f"{kind} {name}"
+
+
+def test_options_are_read_without_torch(lab):
+    code = """
+        import sys
+        from layerwise import plugins
+        for name in ("mylab.boost", *plugins.known("methods")):
+            cls = plugins.options_class("methods", name)
+            plugins.documentation("methods", name)
+            plugins.sources("methods", name)
+        plugins.options("methods", "mylab.boost", {"rounds": 3}, "here")
+        slow = {"torch", "numpy", "pandas", "sklearn"} & set(sys.modules)
+        sys.exit(f"imported {slow}" if slow else 0)
+    """
+    path = f"{lab.parent}:{plugins.PACKAGE.parent}"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "boost.py has no dataclass Options"),
+        ("def (:\n", "boost.py, line 1: invalid syntax"),
+        ("class Options:\n    size: int = WIDTH\n", "name 'WIDTH' is not defined"),
+    ],
+)
+def test_a_plugin_without_readable_options_is_refused(lab, text, said):
+    (lab / "boost.py").write_text(text)
+    with pytest.raises(LayerwiseError, match=said):
+        plugins.options_class("methods", "mylab.boost")
+
+
+def test_options_may_name_dataclasses_in_full(lab):
+    text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Options:\n    size: int = 2\n"
+    (lab / "boost.py").write_text(text)
+    assert options({}).size == 2
+
+
+def test_sources_follow_the_imports(lab):
+    text = BOOST + "\nfrom layerwise import linalg\nfrom layerwise.methods import sgd\n"
+    (lab / "boost.py").write_text(text)
+    found = plugins.sources("methods", "mylab.boost")
+    names = {p.relative_to(plugins.PACKAGE).as_posix() for p in found if p.is_relative_to(plugins.PACKAGE)}
+    # linalg and sgd directly, layers and words through sgd
+    assert names >= {"methods/__init__.py", "linalg.py", "methods/sgd.py", "layers.py", "words.py", "errors.py"}
+    assert lab / "boost.py" in found
+    assert plugins.PACKAGE / "store.py" not in found
+    assert found == sorted(set(found))
+
+
+def test_the_digest_is_that_of_the_code(lab, tmp_path):
+    first = plugins.code_digest(plugins.sources("methods", "mylab.boost"))
+    assert first == plugins.code_digest(plugins.sources("methods", "mylab.boost"))
+    (lab / "boost.py").touch()
+    assert first == plugins.code_digest(plugins.sources("methods", "mylab.boost"))
+    (lab / "boost.py").write_text(BOOST + "# edited\n")
+    assert first != plugins.code_digest(plugins.sources("methods", "mylab.boost"))
+
+
+def test_the_digest_does_not_depend_on_where_the_files_lie(lab, tmp_path):
+    (lab / "other.py").write_text("x = 1\n")
+    files = [lab / "boost.py", lab / "other.py"]
+    shutil.copy(files[0], tmp_path / "z.py")
+    shutil.copy(files[1], tmp_path / "a.py")
+    assert plugins.code_digest(files) == plugins.code_digest(sorted([tmp_path / "z.py", tmp_path / "a.py"]))

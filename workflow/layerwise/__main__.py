@@ -1,0 +1,227 @@
+"""The command line: one verb a rule of the workflow, and a few to look around with.
+
+Every verb can be typed by hand, and none needs Snakemake or DVC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from layerwise import __version__, environment, plugins, store, study, trie
+from layerwise.errors import LayerwiseError, LayerwiseWarning
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status, 2 for a mistake that the user can mend."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    warnings.simplefilter("always", LayerwiseWarning)
+    warnings.showwarning = _one_line
+    try:
+        args.run(args)
+    except LayerwiseError as error:
+        print(f"layerwise: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("layerwise: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except MemoryError as error:
+        print(f"layerwise: out of memory ({error}); fit fewer samples or narrower layers", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _one_line(message, category, filename, lineno, file=None, line=None) -> None:  # noqa: ANN001
+    print(f"{'layerwise: warning' if category is LayerwiseWarning else category.__name__}: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m layerwise", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(run, help: str, *more: str) -> None:  # noqa: ANN001
+        p = verbs.add_parser(run.__name__.strip("_"), help=help, description=help, allow_abbrev=False)
+        p.set_defaults(run=run)
+        p.add_argument("study", help="the study file, such as studies/quick.yaml")
+        p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the study's own")
+        for word in more:
+            if word == "--device":
+                p.add_argument(word, default="auto", help="auto, cpu or cuda")
+                p.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+            elif word == "--data-root":
+                p.add_argument(word, type=Path, default=Path("data"), help="folder of downloaded data sets")
+            else:
+                p.add_argument(word)
+
+    node = ("dataset", "path", "--device")
+    verb(_dataset, "prepare a data set", "dataset", "--data-root")
+    verb(_fit, "fit the last segment of a path on the features of the one before", *node)
+    verb(_represent, "run a fitted segment over every split, and score what comes out", *node)
+    verb(_probe, "look at a fitted network through a probe", "name", *node)
+    verb(_fits, "gather all fits of a study in fits.csv")
+    verb(_figure, "draw a figure, as SVG and PNG", "name")
+    verb(_table, "make a table, as CSV and Markdown", "name")
+    verb(_verdicts, "hold the measured values against the published ones, in verdicts.csv")
+    verb(_report, "write the report page of a study")
+    verb(_all, "run a whole study in this process, without Snakemake", "--device", "--data-root")
+    verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
+    verb(_show, "print the networks of a study, and the options of the methods that it uses")
+    return parser
+
+
+# ---------------------------------------------------------------- one verb a rule
+
+
+def _plan(args: argparse.Namespace) -> study.Study:
+    return study.load(args.study, args.seeds)
+
+
+def _dataset(args: argparse.Namespace) -> None:
+    from layerwise import steps
+
+    steps.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
+
+
+def _each_seed(args: argparse.Namespace, step: str) -> None:
+    from layerwise import machine, steps
+
+    plan = _plan(args)
+    _known(plan, args.dataset, args.path)
+    on = machine.device(args.device)
+    machine.deterministic(on, args.threads)
+    data = steps.read_dataset(plan, args.dataset)
+    for seed in plan.seeds:
+        node = trie.Node(plan.name, args.dataset, seed, args.path)
+        print(f"{step} {node}: {getattr(steps, step)(plan, node, data, on)}", flush=True)
+
+
+def _known(plan: study.Study, dataset: str, path: str) -> None:
+    if dataset not in plan.datasets:
+        raise LayerwiseError(f"{dataset!r} is no data set of the study {plan.name}: {', '.join(plan.datasets)}")
+    if path not in plan.paths(dataset):
+        raise LayerwiseError(f"{path!r} is no path of {dataset!r} in the study {plan.name}; see the verb show")
+
+
+def _fit(args: argparse.Namespace) -> None:
+    _each_seed(args, "fit")
+
+
+def _represent(args: argparse.Namespace) -> None:
+    _each_seed(args, "represent")
+
+
+def _probe(args: argparse.Namespace) -> None:
+    from layerwise import machine, steps
+
+    plan = _plan(args)
+    _known(plan, args.dataset, args.path)
+    view = _view(plan, "probes", args.name)
+    on = machine.device(args.device)
+    machine.deterministic(on, args.threads)
+    data = steps.read_dataset(plan, args.dataset)
+    for seed in plan.seeds:
+        node = trie.Node(plan.name, args.dataset, seed, args.path)
+        print(f"probe {args.name} {node}: {steps.probe(plan, view, node, data, on)}", flush=True)
+
+
+def _view(plan: study.Study, kind: str, name: str) -> study.View:
+    from layerwise.errors import nearest
+
+    views = getattr(plan, kind)
+    if name not in views:
+        raise LayerwiseError(f"{name!r} is none of the {kind} of the study {plan.name}{nearest(name, views)}")
+    return views[name]
+
+
+def _fits(args: argparse.Namespace) -> None:
+    from layerwise import results
+
+    plan = _plan(args)
+    store.write_csv(trie.home(plan.name) / "fits.csv", results.collect(plan))
+
+
+def _figure(args: argparse.Namespace) -> None:
+    from layerwise import figures, results
+
+    plan = _plan(args)
+    figures.make(results.StudyResults(plan), _view(plan, "figures", args.name))
+
+
+def _table(args: argparse.Namespace) -> None:
+    from layerwise import results, tables
+
+    plan = _plan(args)
+    tables.make(results.StudyResults(plan), _view(plan, "tables", args.name))
+
+
+def _verdicts(args: argparse.Namespace) -> None:
+    from layerwise import published, results
+
+    plan = _plan(args)
+    store.write_csv(trie.home(plan.name) / "verdicts.csv", published.verdicts(plan, results.StudyResults(plan).fits))
+
+
+def _report(args: argparse.Namespace) -> None:
+    from layerwise import report
+
+    plan = _plan(args)
+    report.write(plan, trie.home(plan.name) / "report.html")
+
+
+# ---------------------------------------------------------------- all of them, and looking around
+
+
+def _all(args: argparse.Namespace) -> None:
+    plan = _plan(args)
+
+    def run(verb: str, *words: str) -> None:
+        if main([verb, args.study, *words]):
+            raise LayerwiseError(f"study {plan.name}: stopped at {verb} {' '.join(words)}")
+
+    seeds = ["--seeds", *map(str, plan.seeds)]
+    where = ["--device", args.device, "--threads", str(args.threads)]
+    for dataset in plan.networks:
+        run("dataset", dataset, "--data-root", str(args.data_root))
+        for path in plan.paths(dataset):
+            for verb in ("fit", "represent"):
+                run(verb, dataset, path, *seeds, *where)
+    for name, dataset, path in plan.looks():
+        run("probe", name, dataset, path, *seeds, *where)
+    run("fits")
+    for name in plan.figures:
+        run("figure", name)
+    for name in plan.tables:
+        run("table", name)
+    run("verdicts")
+    run("report")
+
+
+def _study(args: argparse.Namespace) -> None:
+    import json
+
+    print(json.dumps(_plan(args).raw, indent=1))
+
+
+def _show(args: argparse.Namespace) -> None:
+    plan = _plan(args)
+    print(f"{plan.name}: {plan.title}; seeds {', '.join(map(str, plan.seeds))}")
+    for dataset, networks in plan.networks.items():
+        print(f"\n{dataset}")
+        for path, label in networks.items():
+            print(f"  {path:40} {label}")
+    for method in sorted({s.method for s in plan.segments.values()}):
+        print(f"\nmethod {method}: {plugins.file('methods', method)}")
+        for option, text in plugins.documentation("methods", method).items():
+            print(f"  {option:14} {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The toy problems on which the thesis tries its closed forms: a sinusoid, two spirals and a checkerboard.
+
+sinusoid
+    y = sin(2 pi x) on an even grid over [-1, 1], that is two periods, a regression (thesis section 7.5). The test
+    points lie half-way between neighbours of the grid.
+spirals
+    Two interleaved spirals, targets -1 and +1. The thesis (section 7.6) shows them without a definition; here
+    a point is drawn as t uniform on [0, 1), u = sqrt(t), at radius u and angle 2 pi turns u, with 1.75 turns and no
+    noise, and the second spiral is the first one turned by half a circle. The square root spreads the points evenly
+    along the outer arms. How hard the problem is depends mostly on ``turns``.
+checkerboard
+    Points uniform on [-0.5, 0.5]^2, labelled by the colour of their square on a board of 8 x 8, targets -1 and +1,
+    no noise (thesis section 5.4.2 and 7.7).
+
+Test points of the last two are fresh draws of the same distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layerwise.data import Task
+from layerwise.datasets import Raw
+from layerwise.errors import LayerwiseError
+
+SQUARES = 8  # thesis section 5.4.2
+SIGNS = Task("signs", 1, ("-1", "+1"))
+
+
+@dataclass(frozen=True)
+class Options:
+    problem: Literal["sinusoid", "spirals", "checkerboard"]
+    """Which toy."""
+    samples: int = 5000
+    """Number of training points."""
+    test_samples: int = 1000
+    """Number of test points; for the sinusoid less than `samples`, since one lies between two of those."""
+    turns: float = 1.75
+    """Turns of each spiral (spirals only)."""
+    noise: float = 0.0
+    """Standard deviation of the normal noise on each coordinate (spirals only); the outer radius is 1."""
+    seed: int = 0
+    """Seed of the points of spirals and checkerboard."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 4 or self.test_samples < 2:
+            raise LayerwiseError("options 'samples' and 'test_samples': give at least 4 and 2 points")
+        if self.problem == "sinusoid" and self.test_samples >= self.samples:
+            raise LayerwiseError(
+                f"option 'test_samples' is {self.test_samples}: the sinusoid needs fewer than 'samples'"
+            )
+        if self.problem != "spirals" and (self.turns, self.noise) != (1.75, 0.0):
+            raise LayerwiseError(f"options 'turns' and 'noise' are of the spirals: the {self.problem} has none")
+        if not (self.turns > 0 and self.noise >= 0 and self.seed >= 0):
+            raise LayerwiseError("options 'turns', 'noise' and 'seed': turns is above 0, the others are 0 or more")
+
+
+def load(options: Options, *, root: Path) -> Raw:
+    """Make the points x, ``(N, 1)`` or ``(N, 2)`` float32, and y, ``(N, 1)`` values or ``(N,)`` labels."""
+    if options.problem == "sinusoid":
+        train, test = sinusoid(options.samples, options.test_samples)
+        return Raw(train, test, Task("values", 1))
+    train, test = (
+        spirals(n, options.turns, options.noise, np.random.default_rng([options.seed, split]))
+        if options.problem == "spirals"
+        else checkerboard(n, np.random.default_rng([options.seed, split]))
+        for split, n in enumerate((options.samples, options.test_samples))
+    )
+    return Raw(train, test, SIGNS)
+
+
+def sinusoid(samples: int, test_samples: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the grid with its values, and points half-way between neighbours of the grid with theirs."""
+    gaps = np.floor((np.arange(test_samples) + 0.5) * (samples - 1) / test_samples)
+    train, test = np.linspace(-1, 1, samples), -1 + 2 * (gaps + 0.5) / (samples - 1)
+    made = [(_float(x[:, None]), _float(np.sin(2 * pi * x)[:, None])) for x in (train, test)]  # thesis section 7.5
+    return made[0], made[1]
+
+
+def spirals(n: int, turns: float, noise: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw n points, the classes in turn."""
+    labels = np.arange(n) % 2
+    u = np.sqrt(generator.random(n))
+    angle = 2 * pi * turns * u + pi * labels
+    x = u[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * generator.standard_normal((n, 2))
+    return _float(x), torch.from_numpy(labels)
+
+
+def checkerboard(n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw n points."""
+    x = _float(generator.random((n, 2)) - 0.5)
+    squares = ((x + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)  # of the rounded points, so that none is mislabelled
+    return x, squares.sum(1) % 2
+
+
+def _float(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(x).float()

@@ -1,0 +1,49 @@
+"""Pictures of a study, one file each.
+
+A figure's file holds a frozen dataclass ``Options`` (its fields are the study's keys, the string after a field
+documents it) and
+
+    def draw(results: StudyResults, options: Options) -> matplotlib.figure.Figure
+    def caption(results: StudyResults, options: Options) -> str
+
+The caption says what is shown, over how many seeds, on which machine, and where the numbers came from. As for
+methods, ``Options`` must stand on the standard library and `layerwise.errors` alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from layerwise import plugins, store
+from layerwise.figures._style import PIXELS_PER_INCH, STYLE
+from layerwise.results import StudyResults
+from layerwise.study import View
+from layerwise.trie import home
+
+
+def make(results: StudyResults, view: View) -> None:
+    """Draw a figure of a study and save it as ``results/<study>/figures/<name>.svg`` and ``.png``."""
+    module, options = opened(view)
+    with matplotlib.rc_context(STYLE):
+        figure = module.draw(results, options)
+        save(figure, home(results.study.name) / "figures" / view.name, module.caption(results, options))
+
+
+def opened(view: View) -> tuple[Any, Any]:
+    """Return the module that draws a figure of a study, and the options it is drawn with."""
+    module = plugins.load("figures", view.module)
+    return module, module.Options(**vars(view.options))
+
+
+def save(figure: Figure, stem: Path, caption: str = "") -> None:
+    """Save a figure as SVG and PNG, the caption inside; the same figure gives the same bytes."""
+    with matplotlib.rc_context({"svg.hashsalt": "layerwise"}):
+        with store.replacing(stem.with_name(stem.name + ".svg")) as path:
+            metadata = {"Creator": "Layerwise", "Date": None, "Description": caption}
+            figure.savefig(path, format="svg", dpi=PIXELS_PER_INCH, metadata=metadata)
+        with store.replacing(stem.with_name(stem.name + ".png")) as path:
+            figure.savefig(path, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None, "Description": caption})

@@ -1,0 +1,60 @@
+"""What a network reaches against the seconds that all its fits took: one point a network, 95 % intervals both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from layerwise.figures._labels import place
+from layerwise.figures._style import bar, decimal_ticks, ink, looks, new, over_seeds, provenance
+from layerwise.results import StudyResults
+
+
+@dataclass(frozen=True)
+class Options:
+    dataset: str
+    """Data set whose networks are shown."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Split on which they are measured."""
+    networks: tuple[str, ...] = ()
+    """Paths of the networks; all of the data set where absent."""
+
+
+def draw(results: StudyResults, options: Options) -> Figure:
+    dataset = options.dataset
+    networks = results.networks(dataset, options.networks)
+    measure = results.measure(dataset)
+    look = looks(results, dataset, networks)
+    figure = new(7.0, 4.4)
+    ax = figure.add_subplot()
+    ax.set_xscale("log")
+    if measure == "mse":
+        ax.set_yscale("log")
+    points, bars = [], []
+    for path in networks:
+        x, x_half = results.interval(dataset, path, "total_seconds")
+        y, y_half = results.interval(dataset, path, f"{options.split}_{measure}")
+        colour, marker = look[path].colour, look[path].marker
+        across, up = bar(x, x_half), bar(y, y_half, logarithmic=measure == "mse")
+        ax.errorbar(x, y, yerr=up, xerr=across, fmt=marker, color=colour, elinewidth=0.9)
+        points.append((x, y))
+        bars += [(x - across[0][0], y, x + across[1][0], y), (x, y - up[0][0], x, y + up[1][0])]
+    ax.margins(x=0.14, y=0.12)
+    decimal_ticks(ax.xaxis)
+    ax.set_xlabel("seconds of all fits of the network (log scale)")
+    unit = "mean squared error (log scale)" if measure == "mse" else "accuracy, %"
+    ax.set_ylabel(f"{options.split} {unit}")
+    ax.set_title(f"{dataset}: {results.study.title}", loc="left")
+    place(ax, points, list(networks.values()), [ink(look[p].colour) for p in networks], bars)
+    return figure
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    measure = "mean squared error" if results.measure(options.dataset) == "mse" else "accuracy"
+    return (
+        f"{options.split.capitalize()} {measure} on {options.dataset} against the wall-clock seconds that all fits of a "
+        f"network took, one after the other: {over_seeds(results)}, both ways. A colour is a method. "
+        f"{provenance(results, 'fits.csv')}"
+    )

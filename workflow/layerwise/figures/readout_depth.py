@@ -1,0 +1,81 @@
+"""How linear the problem has become at each depth of each network, as the probe ``lsd`` measured it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.figures._style import bar, decimal_ticks, looks, new, over_seeds, provenance
+from layerwise.intervals import interval
+from layerwise.results import StudyResults
+
+NAMES = {
+    "train_lsd": "least squares distance to the targets (train)",
+    "accuracy": "accuracy of a ridge read-out, %",
+    "mse": "mean squared error of a ridge read-out",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    dataset: str
+    """Data set whose networks are shown."""
+    probe: str = "lsd"
+    """The probe of the study that measured them."""
+    measure: str = "train_lsd"
+    """Its column, such as train_lsd, test_accuracy or test_mse."""
+    networks: tuple[str, ...] = ()
+    """Paths of the networks; all of the data set where absent."""
+
+
+def draw(results: StudyResults, options: Options) -> Figure:
+    table = results.probe(options.probe)
+    if options.measure not in table:
+        hint = nearest(options.measure, map(str, table))
+        raise LayerwiseError(f"figure readout_depth: probe {options.probe} has no column {options.measure!r}{hint}")
+    networks = results.networks(options.dataset, options.networks)
+    look = looks(results, options.dataset, networks)
+    figure = new(7.4, 4.2)
+    ax = figure.add_subplot()
+    table = table[table["dataset"] == options.dataset]
+    logarithmic = "accuracy" not in options.measure
+    ends: list[tuple[float, str]] = []
+    for i, (path, label) in enumerate(networks.items()):
+        mine = table[table["path"] == path].groupby("depth")[options.measure]
+        told = [(float(depth), *interval(values)) for depth, values in mine]  # type: ignore[arg-type]
+        told = [t for t in told if t[1] > 0]  # an exact zero has no place on a logarithmic axis
+        if not told:
+            continue
+        aside = 0.24 * (i / max(1, len(networks) - 1) - 0.5)  # so that error bars stand side by side
+        x, y = [t[0] + (aside if t[0] else 0) for t in told], [t[1] for t in told]
+        bars = [[bar(mean, half, logarithmic)[end][0] for _, mean, half in told] for end in (0, 1)]
+        style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes}
+        ax.errorbar(x, y, yerr=bars, label=label, elinewidth=0.9, **style)  # type: ignore[arg-type]
+        ends.append((y[-1], label))
+    if logarithmic:
+        ax.set_yscale("log")
+        decimal_ticks(ax.yaxis)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("depth: 0 is the input, each next weighted layer adds one, the last is the output")
+    split, _, kind = options.measure.partition("_")
+    ax.set_ylabel(NAMES.get(options.measure) or f"{split} {NAMES.get(kind, options.measure)}")
+    ax.set_title(f"{options.dataset}: read-out at every depth", loc="left")
+    order = [label for _, label in sorted(ends, reverse=True)]
+    handles, names = ax.get_legend_handles_labels()
+    pairs = sorted(zip(handles, names, strict=True), key=lambda p: order.index(p[1]))
+    figure.legend([h for h, _ in pairs], [n for _, n in pairs], loc="outside right upper", handlelength=3.6)
+    return figure
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    what = {
+        "train_lsd": "Least squares distance ||Y - Z Z+ Y||^2 / N from the training representation Z to the targets Y "
+        "(thesis eq. 5.3)"
+    }.get(options.measure, f"{options.measure.replace('_', ' ').capitalize()} of a ridge read-out")
+    return (
+        f"{what} at every depth of the networks on {options.dataset}: {over_seeds(results)}. Networks stand in the "
+        f"legend from the highest end to the lowest. {provenance(results, f'networks/*/{options.probe}.csv')}"
+    )

@@ -1,0 +1,102 @@
+"""The machine under a fit: devices, threads, seconds, memory, and what to write down of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layerwise.errors import LayerwiseError
+
+
+def device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` stands for; LayerwiseError where there is no GPU."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise LayerwiseError(f"device {name!r}: say auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LayerwiseError("device 'cuda': no GPU that torch can use is here; set device: cpu or auto in config.yaml")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def deterministic(on: torch.device, threads: int) -> None:
+    """Make torch give the same bytes for the same seed: a CPU does on a fixed number of threads, a GPU if asked."""
+    torch.set_num_threads(max(1, threads))
+    if on.type == "cuda":  # not on a CPU: the call alone imports torch's compiler, seconds of every short job
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextlib.contextmanager
+def metered(on: torch.device) -> Iterator[dict[str, float]]:
+    """Measure the body: ``seconds`` (wall), and ``peak_memory_mb``, resident on a CPU or allocated on a GPU."""
+    reading: dict[str, float] = {}
+    if on.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):  # Linux forgets the peak of what this process did before
+            Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter()
+    yield reading
+    if on.type == "cuda":
+        torch.cuda.synchronize()
+    reading["seconds"] = round(time.perf_counter() - start, 4)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on.type == "cuda" else _peak_resident_mb()
+    reading["peak_memory_mb"] = round(peak, 1)
+
+
+def _peak_resident_mb() -> float:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def provenance(on: torch.device) -> dict[str, Any]:
+    """Return what to know of where, when and with what a fit ran. None of it enters a digest."""
+    import numpy
+
+    from layerwise import __version__
+
+    versions = {"layerwise": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name() if on.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {**versions, "numpy": numpy.__version__},
+        "revision": revision(),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or "unknown processor"
+
+
+def revision() -> str:
+    """Return the git revision of the code, with a + where the tree differs from it; empty outside a clone."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    with contextlib.suppress(OSError):
+        head = git("rev-parse", "--short", "HEAD")
+        return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    return ""

@@ -1,0 +1,53 @@
+"""Class-blind PCA filters: the path of `dmn` with all samples as one class (dmn, section "Simple PCA layers").
+
+The control beside every class PCA, and the first form of density matrix networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+
+from layerwise.data import Features
+from layerwise.errors import LayerwiseError
+from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment, dmn
+
+
+@dataclass(frozen=True)
+class Options:
+    variance: float = 0.95
+    """T_v, the share of the variance that the components may explain, in (0, 1]. Not used where a number of filters
+    is given."""
+    fraction: float = 1.0
+    """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
+    count: int | None = None
+    """Number of filters of each layer whose word gives no width."""
+    centre: bool = False
+    """Subtract the mean, which makes the second moment a covariance."""
+    reach: bool = False
+    """Also take the component with which the variance passes T_v. Without, the first component is always taken."""
+    sign: Literal["loading", "sum"] = "loading"
+    """What is made positive: the ``loading`` of largest magnitude, or the ``sum`` of a filter's weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("variance", "fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise LayerwiseError(f"{name}: {getattr(self, name)} is outside (0, 1]; use a share such as 0.9")
+        if self.count is not None and self.count < 1:
+            raise LayerwiseError(f"count: {self.count} filters cannot be; use 1 or more")
+
+
+def fit(
+    segment: Segment,
+    features: Features,
+    options: Options,
+    *,
+    seed: int,
+    device: torch.device,
+    hooks: Hooks = NO_HOOKS,
+) -> Fitted:
+    """Fit the layers of a segment by PCA of all samples; a last ``dense outputs`` is read out by ridge."""
+    groups = {"all": dmn.draw(len(features.train), options.fraction, seed).to(device)}
+    return dmn.fit_groups(segment, features, dmn.Options(**asdict(options), correlation=1.0), groups, device)

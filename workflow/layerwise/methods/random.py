@@ -1,0 +1,74 @@
+"""Frozen random features, dense or convolutional: the control of every method that fits its filters.
+
+With a ridge read-out behind it this is the extreme learning machine (thesis section 7.4); thesis table 7.2 draws
+weights and biases from N(0, 1): ``scale: 1, bias: 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from layerwise import greedy
+from layerwise.data import Features
+from layerwise.errors import LayerwiseError
+from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+
+
+@dataclass(frozen=True)
+class Options:
+    distribution: Literal["normal", "orthogonal"] = "normal"
+    """``normal``: independent normal weights. ``orthogonal``: the filters of a layer are orthogonal to each other, as
+    many as its inputs allow, then a new such set begins."""
+    scale: Literal["he", "unit"] | float = "he"
+    """Standard deviation s of a weight: ``he`` is sqrt(2 / fan-in), ``unit`` is sqrt(1 / fan-in). Orthogonal filters
+    get the length s sqrt(fan-in)."""
+    bias: float = 0.0
+    """Standard deviation of the normal biases; 0 leaves them at zero."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scale, str) and not (isfinite(self.scale) and self.scale > 0):
+            raise LayerwiseError(f"scale: {self.scale} is not a standard deviation; use he, unit or a number above 0")
+        if not (isfinite(self.bias) and self.bias >= 0):
+            raise LayerwiseError(f"bias: {self.bias} is not a standard deviation; use a number of 0 or more")
+
+
+def fit(
+    segment: Segment,
+    features: Features,
+    options: Options,
+    *,
+    seed: int,
+    device: torch.device,
+    hooks: Hooks = NO_HOOKS,
+) -> Fitted:
+    """Draw the weights of every layer; a last ``dense outputs`` is read out by ridge."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+        weight = draw(inputs.width, inputs.fan_in, options, generator)
+        if not options.bias:
+            return greedy.Solution(weight)
+        return greedy.Solution(
+            weight, options.bias * torch.randn(inputs.width, dtype=torch.float64, generator=generator)
+        )
+
+    module, words, records = greedy.fit(segment, features, solve, device=device)
+    return Fitted(module, words, {"layers": records})
+
+
+def draw(width: int, fan_in: int, options: Options, generator: torch.Generator) -> Tensor:
+    """Return random weights ``(width, fan_in)``, float64."""
+    scale = {"he": sqrt(2 / fan_in), "unit": sqrt(1 / fan_in)}.get(str(options.scale), options.scale)
+    if options.distribution == "normal":
+        return float(scale) * torch.randn(width, fan_in, dtype=torch.float64, generator=generator)
+    sets = []
+    for start in range(0, width, fan_in):
+        size = min(fan_in, width - start)
+        frame, triangle = torch.linalg.qr(torch.randn(fan_in, size, dtype=torch.float64, generator=generator))
+        sets.append((frame * triangle.diagonal().sign()).T)  # uniform over frames only with positive diagonals
+    return float(scale) * sqrt(fan_in) * torch.cat(sets)

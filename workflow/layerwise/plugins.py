@@ -1,0 +1,209 @@
+"""How a name in a study finds its file: methods, datasets, probes, figures and tables alike.
+
+``method: dmn`` is the module ``layerwise.methods.dmn``; a dotted name (``method: mylab.boost``) is any importable
+module, so a new one needs no change here. The keys that a plugin takes are the fields of the dataclass
+``Options`` in its file, which is read without running the rest of the file: a study is checked without torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.util
+import itertools
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from layerwise.errors import LayerwiseError, nearest
+
+PACKAGE = Path(__file__).parent
+KINDS = {"datasets": "source", "methods": "method", "probes": "probe", "figures": "figure", "tables": "table"}
+
+
+def known(kind: str) -> list[str]:
+    """Return the names of the plugins of a kind that come with the package."""
+    return sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
+
+
+def module_name(kind: str, name: str) -> str:
+    return name if "." in name else f"layerwise.{kind}.{name}"
+
+
+def load(kind: str, name: str) -> types.ModuleType:
+    """Import the plugin's module."""
+    file(kind, name)  # says what is wrong with the name
+    return importlib.import_module(module_name(kind, name))
+
+
+@functools.cache
+def file(kind: str, name: str) -> Path:
+    """Return the file of a plugin; LayerwiseError where there is none."""
+    if "." not in name:
+        path = PACKAGE / kind / f"{name}.py"
+        if name.startswith("_") or not path.is_file():
+            raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such {KINDS[kind]}{nearest(name, known(kind))}")
+        return path
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # no such module or parent, or a name that cannot be one
+        spec = None
+    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+        raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such module; install it, or put its folder on PYTHONPATH")
+    return Path(spec.origin)
+
+
+@functools.cache
+def options_class(kind: str, name: str) -> type:
+    """Return the dataclass ``Options`` of a plugin, made from its source alone."""
+    path = file(kind, name)
+    try:
+        tree = ast.parse(path.read_text(), str(path))
+    except SyntaxError as error:
+        raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name}, line {error.lineno}: {error.msg}") from None
+    found = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Options"]
+    if not found:
+        raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")
+    body = "from __future__ import annotations\nfrom dataclasses import *\nfrom typing import *\nfrom math import *\n"
+    body += "import dataclasses, math, typing\n"
+    prelude = ast.parse(body + "from layerwise.errors import LayerwiseError\n").body
+    # A name of its own in sys.modules is what dataclasses looks up for string annotations.
+    space: dict[str, Any] = {"__name__": __name__}
+    try:
+        exec(compile(ast.Module([*prelude, *found], []), str(path), "exec"), space)
+    except NameError as error:
+        what = f"{KINDS[kind]} {name!r}: Options in {path.name} may use the standard library alone"
+        raise LayerwiseError(f"{what} ({error})") from None
+    return space["Options"]
+
+
+def documentation(kind: str, name: str) -> dict[str, str]:
+    """Return the text that documents each option: the string that follows the field."""
+    path = file(kind, name)
+    body = next(n.body for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Options")
+    pairs = itertools.pairwise(body)
+    return {
+        field.target.id: " ".join(str(ast.literal_eval(text.value)).split())
+        for field, text in pairs
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
+def options(kind: str, name: str, given: dict[str, Any], where: str) -> Any:
+    """Make the plugin's Options of what a study gives; LayerwiseError names the key that is wrong.
+
+    Parameters
+    ----------
+    where
+        What to call the place in an error, such as ``segment 'd6'``.
+    """
+    return typed(options_class(kind, name), given, where, f"{KINDS[kind]} {name!r}")
+
+
+def typed(cls: type, given: dict[str, Any], where: str, what: str) -> Any:
+    """Make a dataclass of what a study gives, each value as its field's annotation wants it.
+
+    Parameters
+    ----------
+    where, what
+        The place and the thing in an error, such as ``segment 'd6'`` and ``method 'dmn'``.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    types_ = typing.get_type_hints(cls, vars(typing))
+    for key, value in given.items():
+        if key not in fields:
+            raise LayerwiseError(f"{where}: {what} has no option {key!r}{nearest(str(key), fields)}")
+        given = {**given, key: _typed(value, types_[key], f"{where}: option {key!r}")}
+    missing = [
+        f.name
+        for f in fields.values()
+        if f.name not in given and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise LayerwiseError(f"{where}: {what} needs the option {missing[0]!r}")
+    try:
+        return cls(**given)
+    except (LayerwiseError, ValueError) as error:
+        raise LayerwiseError(f"{where}: {error}") from None
+
+
+def _typed(value: Any, wanted: Any, where: str) -> Any:
+    """Return the value as the annotation wants it (a list becomes a tuple, an int a float)."""
+    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        for each in args:
+            try:
+                return _typed(value, each, where)
+            except LayerwiseError:
+                continue
+    elif origin is typing.Literal:
+        if value in args:
+            return value
+        if isinstance(value, str):
+            raise LayerwiseError(f"{where} is {value!r}{nearest(value, map(str, args))}")
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        columns = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(columns) == len(value):
+            return tuple(_typed(v, column, where) for v, column in zip(value, columns, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        return {_typed(k, args[0], where): _typed(v, args[1], where) for k, v in value.items()}
+    elif wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif wanted is type(None) and value is None:
+        return None
+    elif isinstance(wanted, type) and type(value) is wanted:
+        return value
+    elif wanted is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    name = getattr(wanted, "__name__", str(wanted)) if not args else str(wanted).replace("typing.", "")
+    raise LayerwiseError(f"{where} is {value!r}, which is not {name}")
+
+
+def sources(kind: str, name: str) -> list[Path]:
+    """Return the plugin's file and the files of the package that it imports, directly or through another."""
+    return closure(file(kind, name), PACKAGE / kind / "__init__.py")
+
+
+def represent_sources() -> list[Path]:
+    """Return the files whose code decides what representing a fit gives: running its layers, and scoring them."""
+    return closure(PACKAGE / "layers.py", PACKAGE / "scores.py")
+
+
+def closure(*files: Path) -> list[Path]:
+    """Return the files, and those of the package that they import, directly or through another."""
+    todo, seen = list(files), []
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.append(path)
+            todo += _imports(path)
+    return sorted(seen)
+
+
+@functools.cache
+def _imports(path: Path) -> list[Path]:
+    """Return the files of this package that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    paths = (PACKAGE.parent / name.replace(".", "/") for name in names if name.split(".")[0] == "layerwise")
+    return [p for path in paths for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()]
+
+
+def code_digest(files: list[Path]) -> str:
+    """Return a digest of what is in the files."""
+    digest = hashlib.sha256()
+    for each in sorted(hashlib.sha256(path.read_bytes()).digest() for path in files):  # wherever the files lie
+        digest.update(each)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,221 @@
+"""Published values, how near a measured one must come, and the verdict on each.
+
+``published.csv`` holds the facts: source, item, row, metric, value, and whether the value is a *result* (which a
+study answers for) or a *setting* (which a study takes over). `RULES` is the one place for what counts as good and
+as near, by metric.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.intervals import interval, spread
+from layerwise.study import Study
+
+COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
+VERDICTS = ("better", "reproduced", "worse", "not run")
+NOBODY = "no network of this study measures it"
+NO_CAUSE = "no cause found yet"
+ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
+OTHER_HARDWARE = "absolute speed on other hardware is not compared; the benchmarks give ratios to a peer on one machine"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a metric is compared.
+
+    Parameters
+    ----------
+    good
+        +1 where higher is better, -1 where lower is, 0 where nearer is.
+    absolute, relative
+        Tolerance: the larger of `absolute`, in the metric's unit, and `relative` times the published value.
+    never
+        Why the metric is not compared at all; empty where it is.
+    """
+
+    good: Literal[-1, 0, 1]
+    absolute: float = 0.0
+    relative: float = 0.0
+    never: str = ""
+
+    def tolerance(self, published: float) -> float:
+        return max(self.absolute, self.relative * abs(published))
+
+
+# The first pattern that matches a metric's whole name has the say.
+RULES: dict[str, Rule] = {
+    r".*seconds.*|hours|.*images_per_s": Rule(-1, never=OTHER_HARDWARE),
+    r".*accuracy_std": Rule(-1, absolute=0.5),  # points; a steadier fit is a better one
+    r".*accuracy.*|miou|iou_.*": Rule(+1, absolute=0.5),  # points
+    r".*_error": Rule(-1, absolute=0.5),  # points
+    r".*mse.*|.*entropy(_epoch\d+)?": Rule(-1, relative=0.1),  # losses span many decades
+    r"speedup_percent|compression_.*|effective_reduction|fewer_iterations_percent": Rule(+1, relative=0.1),
+    r"bits_.*|epochs_to_converge|relative_memory_percent|.*kept_percent": Rule(-1, relative=0.1),
+    r"gradient_entropy_correlation_min": Rule(+1, absolute=0.05),
+    r"best_.*_threshold|sufficient_fraction_.*": Rule(0, absolute=0.05),  # half a step of the papers' grids
+    r"peak_layer": Rule(0, absolute=0.0),  # a layer's number: it is that layer or another
+    r"parameters_million": Rule(0, absolute=0.005),  # as the thesis rounds it
+    r"softmax_normaliser_at_start": Rule(0, relative=0.1),
+}
+
+
+def rule(metric: str) -> Rule:
+    """Return how a metric is compared; LayerwiseError for one that `RULES` does not know."""
+    for pattern, found in RULES.items():
+        if re.fullmatch(pattern, metric):
+            return found
+    raise LayerwiseError(f"published metric {metric!r}: no rule says what is near; add one to RULES in published.py")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One published value."""
+
+    source: str
+    item: str
+    row: str
+    metric: str
+    value: float
+    kind: Literal["result", "setting"]
+
+
+@functools.cache
+def values() -> tuple[Value, ...]:
+    """Return every published value that is known, in the order of the works."""
+    with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(Value(**{**line, "value": float(line["value"])}) for line in csv.DictReader(file))
+
+
+def answered(study: Study) -> list[Value]:
+    """Return the published results that a study answers for; LayerwiseError for an item that no work holds."""
+    items: dict[str, set[str]] = {}
+    for v in values():
+        items.setdefault(v.source, set()).add(v.item)
+    for source, wanted in study.published.items():
+        if source not in items:
+            raise LayerwiseError(f"published: no work {source!r}{nearest(source, items)}")
+        for item in wanted:
+            if item not in items[source]:
+                raise LayerwiseError(f"published: {source} has no item {item!r}{nearest(item, items[source])}")
+    return [v for v in values() if v.kind == "result" and v.item in study.published.get(v.source, ())]
+
+
+def check(study: Study) -> None:
+    """Check what a study says of published values: LayerwiseError for an item or a verdict that fits no value."""
+    rows = answered(study)
+    for entry in study.verdicts:
+        if not any(_matches(entry, v) for v in rows):
+            said = " ".join(str(entry[k]) for k in ("source", "item", "row", "metric") if k in entry)
+            known = {" ".join(getattr(v, k) for k in ("source", "item", "row", "metric") if k in entry) for v in rows}
+            hint = nearest(said, known)
+            hint = hint if len(hint) < 200 else "; the names are in published.csv"
+            raise LayerwiseError(f"verdict on {said!r}: the study answers for no published value of this name{hint}")
+
+
+def verdicts(study: Study, fits: pd.DataFrame) -> pd.DataFrame:
+    """Hold what a study measured against every published value that it answers for.
+
+    Parameters
+    ----------
+    fits
+        The study's fits, as `results.collect` gives them.
+
+    Returns
+    -------
+    One row a published value, with the columns `COLUMNS`. Absent numbers are nan.
+    """
+    check(study)
+    rows = answered(study)
+    ranges = {(v.source, v.item, v.row, v.metric): v.value for v in rows}
+    return pd.DataFrame([_row(v, study, fits, ranges) for v in rows], columns=COLUMNS)
+
+
+def _matches(entry: dict[str, Any], value: Value) -> bool:
+    return all(_like(entry.get(k, "*"), getattr(value, k)) for k in ("source", "item", "row", "metric"))
+
+
+def _like(pattern: str, text: str) -> bool:
+    """Tell whether the text fits the pattern, in which ``*`` stands for any text and nothing else is special."""
+    plain = re.sub(r"([\[?])", r"[\1]", pattern)  # rows hold brackets and question marks of their own
+    return re.fullmatch(translate(plain), text) is not None
+
+
+def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, ...], float]) -> dict[str, Any]:
+    entry = next((e for e in study.verdicts if _matches(e, v)), {})
+    said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
+    if "network" not in entry:
+        unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
+        return {**said, **unmeasured, "verdict": "not run", "reason": entry.get("reason", NOBODY)}
+    measured, half_width, n = _measure(entry, v.metric, fits)
+    said |= {"measured": measured, "half_width": half_width, "n": n}
+    how = rule(v.metric)
+    if how.never or math.isnan(measured):
+        return {**said, "verdict": "not run", "reason": how.never or ONE_SEED}
+    low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))
+    verdict = judge(measured, half_width, low, high, how)
+    return {**said, "verdict": verdict, "reason": entry.get("reason", NO_CAUSE) if verdict == "worse" else ""}
+
+
+def _ends(metric: str) -> tuple[str, str]:
+    """Return the metrics that hold the lower and the upper end of a published range; the metric itself for a point."""
+    stem, _, end = metric.rpartition("_")
+    return (f"{stem}_low", f"{stem}_high") if end in ("low", "high") else (metric, metric)
+
+
+def judge(measured: float, half_width: float, low: float, high: float, how: Rule) -> str:
+    """Return *better*, *reproduced* or *worse* for a measured value against a published range (or point, low = high).
+
+    An unknown half width (one seed) is taken as the tolerance: a single fit must be that much better to be called so.
+    """
+    tolerance = max(how.tolerance(low), how.tolerance(high))
+    width = tolerance if math.isnan(half_width) else half_width
+    ahead = {+1: measured - width - high, -1: low - (measured + width), 0: -math.inf}[how.good]
+    rounding = 1e-9 * max(abs(low), abs(high))
+    if ahead > rounding:
+        return "better"
+    distance = max(low - measured, measured - high, 0.0)
+    return "reproduced" if distance <= max(width, tolerance) + rounding else "worse"
+
+
+def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[float, float, int]:
+    """Return what the study measured for a published metric, its half width and the number of seeds."""
+    dataset, path = entry["network"].split("/", 1)
+    seeds = fits[(fits["dataset"] == dataset) & (fits["path"] == path)]
+    where = f"verdict on {entry['item']!r} {metric!r}"
+    if seeds.empty:
+        raise LayerwiseError(f"{where}: fits.csv has no network {entry['network']!r}; run the verb fits again")
+    # Names such as train_accuracy_mean say themselves what is measured.
+    measure = entry.get("measure") or re.sub(r"_(mean|std|low|high)$", "", metric)
+    found = column(seeds, measure, where).dropna() * entry.get("scale", 1.0)
+    if found.empty:
+        raise LayerwiseError(f"{where}: {entry['network']} has no {measure}; name another measure or data with that split")
+    match entry.get("statistic") or ("std" if metric.endswith("_std") else "mean"):
+        case "mean":
+            return *interval(found), len(found)
+        case "std":
+            return *spread(found), len(found)
+        case "min":
+            return float(found.min()), math.nan, len(found)
+        case _:
+            return float(found.max()), math.nan, len(found)
+
+
+def column(fits: pd.DataFrame, measure: str, where: str) -> pd.Series:
+    """Return a column of the fits; ``<split>_error`` is what is missing of an accuracy of 100 %."""
+    if measure not in fits and measure.endswith("_error"):
+        return 100 - column(fits, measure.removesuffix("_error") + "_accuracy", where)
+    if measure not in fits or not pd.api.types.is_numeric_dtype(fits[measure]):
+        known = [c for c in fits if pd.api.types.is_numeric_dtype(fits[c])]
+        raise LayerwiseError(f"{where}: fits.csv has no numbers {measure!r}{nearest(measure, known)}")
+    return fits[measure]

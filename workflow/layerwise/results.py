@@ -1,0 +1,174 @@
+"""All that a study has made so far, for figures, tables and the report."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from layerwise import steps, store
+from layerwise.datasets import Dataset
+from layerwise.errors import LayerwiseError
+from layerwise.intervals import interval
+from layerwise.study import Study, digest_of
+from layerwise.trie import SPLITS, Node, dataset_folder, home
+
+MEASURES = ("accuracy", "mse", "cross_entropy")
+
+
+def dataset_record(study: Study, dataset: str) -> dict[str, Any]:
+    """Return the record of a prepared data set; LayerwiseError where it is not the one that the study asks for."""
+    path = dataset_folder(study.name, dataset) / "dataset.json"
+    record = store.read_json(path)
+    if record.get("spec") != digest_of(study.dataset_spec(dataset)):
+        raise LayerwiseError(f"{path}: made for other options or by other code than now; run the study again")
+    return record
+
+
+def records(study: Study) -> Iterator[tuple[Node, dict[str, Any]]]:
+    """Give every node of a study with the record of its fit; LayerwiseError at one that is missing or stale."""
+    roots = {d: dataset_record(study, d)["digest"] for d in study.networks}
+    for node in study.nodes():
+        yield node, steps.read_fit(study, node, roots[node.dataset])
+
+
+def collect(study: Study) -> pd.DataFrame:
+    """Gather all fits of a study.
+
+    Returns
+    -------
+    One row a node. `parameters`, `seconds` and `peak_memory_mb` are of the node's own segment;
+    `total_parameters` and `total_seconds` add those before it on the path. Accuracies are in per cent.
+    `label` is empty for a node that is no network of the study but a part of one.
+    """
+    rows: list[dict[str, Any]] = []
+    known: dict[Node, dict[str, Any]] = {}
+    for node, fit in records(study):
+        known[node] = fit
+        score = store.read_json(node.folder / "score.json")
+        if score.get("digest") != steps._derived(fit, "score"):
+            raise LayerwiseError(f"{node.folder / 'score.json'}: of another fit than fit.json; run the study again")
+        lineage = [known[n] for n in node.lineage]  # parents come first
+        rows.append(
+            {
+                "dataset": node.dataset,
+                "seed": node.seed,
+                "path": node.path,
+                "label": study.networks[node.dataset].get(node.path, ""),
+                "method": fit["method"],
+                "depth": node.depth,
+                "layers": ", ".join(fit["layers"]),
+                "parameters": fit["parameters"],
+                "total_parameters": sum(f["parameters"] for f in lineage),
+                "seconds": fit["seconds"],
+                "total_seconds": round(sum(f["seconds"] for f in lineage), 4),
+                "peak_memory_mb": fit["peak_memory_mb"],
+                "kind": score["kind"],
+                **_measured(score["splits"]),
+                "digest": fit["digest"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _measured(splits: dict[str, dict[str, float]]) -> dict[str, float | None]:
+    """Return every measure of every split as a column; None where it was not taken."""
+    columns = {f"{s}_{m}": splits.get(s, {}).get(m) for m in MEASURES for s in SPLITS}
+    return {**columns, "train_lsd": splits.get("train", {}).get("lsd")}
+
+
+class StudyResults:
+    """What a figure, a table or the report gets to look at.
+
+    Parameters
+    ----------
+    study
+        The study; everything is read from the folder of its results, and refused where it is stale.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @functools.cached_property
+    def fits(self) -> pd.DataFrame:
+        """The fits of the study, as `collect` gathered them in fits.csv."""
+        path = home(self.study.name) / "fits.csv"
+        if not path.is_file():
+            raise LayerwiseError(f"{path}: no such file; run the verb fits")
+        fits = pd.read_csv(path, dtype={"label": str, "path": str, "dataset": str}).fillna({"label": ""})
+        want = {str(node): fit["digest"] for node, fit in self.records.items()}
+        names = fits["dataset"] + "/seed" + fits["seed"].astype(str) + "/" + fits["path"]
+        if dict(zip(names, fits["digest"], strict=True)) != want:
+            raise LayerwiseError(f"{path}: does not hold the fits that are there now; run the verb fits again")
+        return fits
+
+    @functools.cached_property
+    def records(self) -> dict[Node, dict[str, Any]]:
+        """The record of every fit."""
+        return dict(records(self.study))
+
+    def networks(self, dataset: str, paths: tuple[str, ...] = ()) -> dict[str, str]:
+        """Return the networks of a data set as ``{path: label}``, in the order of the study or of `paths`."""
+        if dataset not in self.study.networks:
+            known = ", ".join(self.study.networks)
+            raise LayerwiseError(f"{dataset!r} is no data set with networks in the study {self.study.name}: {known}")
+        networks = self.study.networks[dataset]
+        for path in paths:
+            if path not in self.study.paths(dataset):
+                raise LayerwiseError(f"{path!r} is no network of {dataset!r} in the study {self.study.name}")
+        return {p: networks.get(p, p) for p in paths} if paths else dict(networks)
+
+    def measure(self, dataset: str) -> str:
+        """Return what a data set is measured by: ``accuracy``, or ``mse`` where it is a regression."""
+        return "mse" if dataset_record(self.study, dataset)["task"]["kind"] == "values" else "accuracy"
+
+    def method(self, path: str) -> str:
+        """Return the method after which a network is called: that of its first segment."""
+        return self.study.segment(path.split("/", 1)[0]).method
+
+    def values(self, dataset: str, path: str, measure: str) -> pd.Series:
+        """Return a column of the fits of one network, a value a seed; absent ones are left out."""
+        if measure not in self.fits:
+            raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(self.fits)}")
+        mine = (self.fits["dataset"] == dataset) & (self.fits["path"] == path)
+        return self.fits.loc[mine, measure].dropna()
+
+    def interval(self, dataset: str, path: str, measure: str) -> tuple[float, float]:
+        """Return the mean over the seeds, and the half width of its 95 % interval (nan for a single seed)."""
+        return interval(self.values(dataset, path, measure))
+
+    def probe(self, name: str) -> pd.DataFrame:
+        """Return what a probe saw, in all the networks that it looks at: dataset, seed, path, label and its columns."""
+        if name not in self.study.probes:
+            raise LayerwiseError(f"{name!r} is no probe of the study {self.study.name}; add it under probes")
+        tables = []
+        for dataset, path in ((d, p) for n, d, p in self.study.looks() if n == name):
+            for seed in self.study.seeds:
+                node = Node(self.study.name, dataset, seed, path)
+                file = node.folder / f"{name}.csv"
+                if not file.is_file():
+                    raise LayerwiseError(f"{file}: no such file; run the verb probe")
+                table = pd.read_csv(file)
+                if set(table["digest"]) != {self.records[node]["digest"]}:
+                    raise LayerwiseError(f"{file}: of another fit than fit.json; run the verb probe again")
+                label = self.study.networks[dataset].get(path, path)
+                tables.append(table.drop(columns="digest").assign(dataset=dataset, seed=seed, path=path, label=label))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def data(self, dataset: str) -> Dataset:
+        """Return a prepared data set."""
+        return steps.read_dataset(self.study, dataset)
+
+    def network(self, dataset: str, path: str, seed: int) -> nn.Sequential:
+        """Return a fitted network, data in and its output out."""
+        root = dataset_record(self.study, dataset)["digest"]
+        return steps.read_network(self.study, Node(self.study.name, dataset, seed, path), root)
+
+    @property
+    def machines(self) -> list[str]:
+        """The machines and devices that the fits ran on."""
+        told = {f["machine"] + ("" if f["device"] == "cpu" else f"; {f['device']}") for f in self.records.values()}
+        return sorted(told)

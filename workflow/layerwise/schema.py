@@ -1,0 +1,79 @@
+"""YAML files held against their JSON schemas, with errors that name the key and its nearest neighbour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from layerwise.errors import LayerwiseError, nearest
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; LayerwiseError says where it does not parse."""
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise LayerwiseError(f"{path}: reading YAML needs PyYAML; install it, or give the study as JSON") from None
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_strict(yaml))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise LayerwiseError(f"{path}: line {line} is not YAML: {error.problem}") from None
+    if not isinstance(content, dict):
+        raise LayerwiseError(f"{path}: holds no mapping; the keys are described in workflow/schemas")
+    return content
+
+
+def _strict(yaml: Any) -> Any:
+    """Return YAML's safe loader, but refusing a key that is given twice: the first would be lost in silence."""
+
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    return Strict
+
+
+def validate(content: dict[str, Any], schema: str, where: str) -> None:
+    """Hold `content` against ``workflow/schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
+    import jsonschema
+    import yaml
+
+    rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text(encoding="utf-8"))
+    errors = jsonschema.Draft202012Validator(rules).iter_errors(content)
+    error = min(errors, key=lambda e: (len(e.absolute_path), str(e.message)), default=None)
+    if error is None:
+        return
+    place = "/".join(str(p) for p in error.absolute_path)
+    at = f"{where}: {place}: " if place else f"{where}: "
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        wrong = next(k for k in error.instance if k not in known)
+        raise LayerwiseError(f"{at}no key {wrong!r}{nearest(str(wrong), known)}")
+    if error.validator == "required":
+        missing = next(k for k in error.schema["required"] if k not in error.instance)
+        raise LayerwiseError(f"{at}the key {missing!r} is missing: {_describe(error.schema, missing)}")
+    wanted = error.schema.get("description", error.message)
+    raise LayerwiseError(f"{at}{error.instance!r} is not what belongs here: {wanted}")
+
+
+def _describe(schema: dict[str, Any], key: str) -> str:
+    return str(schema.get("properties", {}).get(key, {}).get("description", "see the schema"))
+
+
+def with_defaults(content: dict[str, Any], schema: str) -> dict[str, Any]:
+    """Return `content` with the defaults of the schema's top level filled in."""
+    import yaml
+
+    rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text(encoding="utf-8"))
+    return {k: v["default"] for k, v in rules["properties"].items() if "default" in v} | content

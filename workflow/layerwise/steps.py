@@ -1,0 +1,209 @@
+"""The steps of the workflow on one node: fit, represent, probe. Each refuses a parent that the study did not ask for.
+
+A step that finds its output already made, with the digest that the study asks for, leaves it alone: a job over
+several seeds that was killed half way, or that a new seed brought back, does only what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerwise import datasets, layers, machine, plugins, scores, store
+from layerwise.data import Features, Split
+from layerwise.datasets import Dataset
+from layerwise.errors import LayerwiseError
+from layerwise.methods import Hooks, Segment
+from layerwise.study import Study, View, digest_of
+from layerwise.trie import SPLITS, Node, dataset_folder
+
+RESUME = ".resume.safetensors"  # a sidecar that Snakemake does not know: it deletes the outputs that it does
+
+
+# ---------------------------------------------------------------- data set
+
+
+def prepare_dataset(study: Study, name: str, root: Path) -> None:
+    """Prepare a data set of the study in its canonical form."""
+    if name not in study.datasets:
+        raise LayerwiseError(f"{name!r} is no data set of the study {study.name}")
+    folder = dataset_folder(study.name, name)
+    spec = study.dataset_spec(name)
+    with store.alone(folder):
+        splits, record = datasets.prepare(*study.dataset(name), root)
+        record |= {"spec": digest_of(spec), "digest": digest_of([spec, record["content"]])}
+        datasets.write(folder, splits, record)
+
+
+def read_dataset(study: Study, name: str) -> Dataset:
+    """Read a prepared data set; LayerwiseError where it is not the one that the study asks for."""
+    data = datasets.read(dataset_folder(study.name, name))
+    if data.record.get("spec") != digest_of(study.dataset_spec(name)):
+        raise _stale(dataset_folder(study.name, name) / "dataset.json")
+    return data
+
+
+def _stale(path: Path) -> LayerwiseError:
+    return LayerwiseError(
+        f"{path}: made for other options or by other code than the study asks for now; run snakemake, which makes it anew"
+    )
+
+
+# ---------------------------------------------------------------- reading a node
+
+
+def read_fit(study: Study, node: Node, root: str) -> dict[str, Any]:
+    """Read a node's record; LayerwiseError where its digest is not the one that the study asks for."""
+    record = store.read_json(node.folder / "fit.json")
+    if record.get("digest") != study.digest(node, root):
+        raise _stale(node.folder / "fit.json")
+    return record
+
+
+def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
+    """Return a node's fitted layers."""
+    module, _ = layers.build(record["layers"], tuple(record["shape"]), record["outputs"])
+    weights = store.read_tensors(node.folder / "segment.safetensors")
+    if any(w.dtype == torch.float64 for w in weights.values()):
+        module = module.double()
+    module.load_state_dict(weights)
+    return module.eval()
+
+
+def read_network(study: Study, node: Node, root: str) -> nn.Sequential:
+    """Return all segments down to the node, as one module: data in, the node's output out."""
+    fitted = [read_module(n, read_fit(study, n, root)) for n in node.lineage]
+    return nn.Sequential(*(part for module in fitted for part in module))
+
+
+def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
+    """Return what the node's segment takes in: the parent's features, or the data set itself."""
+    whole: Split = getattr(data, split)
+    if node.parent is None:
+        return whole
+    read_fit(study, node.parent, data.record["digest"])
+    path = node.parent.folder / f"{split}.safetensors"
+    x = store.read_tensors(path)["x"]
+    if len(x) != len(whole):
+        raise LayerwiseError(f"{path}: {len(x)} samples where the data set has {len(whole)}; delete it and run again")
+    return Split(x, whole.y)
+
+
+# ---------------------------------------------------------------- fit
+
+
+def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
+    """Fit the last segment of a node on its parent's features; returns what to print of it."""
+    root = data.record["digest"]
+    with store.alone(node.folder):
+        if _made(node.folder / "fit.json", study.digest(node, root)) and (node.folder / "segment.safetensors").is_file():
+            return _leave(node.folder, "fit.json", "segment.safetensors")
+        spec = study.segment(node.path)
+        features = Features(
+            read_input(study, node, "train", data), read_input(study, node, "valid", data), data.task, data.record
+        ).to(on)
+        uses = {u: read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
+        segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
+        hooks = resumable(node.folder / RESUME, study.digest(node, root))
+        method = plugins.load("methods", spec.method)
+        options = method.Options(**vars(spec.options))
+        with machine.metered(on) as reading:
+            fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=hooks)
+        weights = fitted.module.state_dict()
+        if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
+            raise LayerwiseError(f"network {node}: the fit gave weights that are not finite; nothing was written")
+        store.write_tensors(node.folder / "segment.safetensors", weights)
+        record = {
+            "digest": study.digest(node, root),
+            "method": spec.method,
+            "options": dataclasses.asdict(spec.options),
+            "layers": list(fitted.layers),
+            "shape": list(features.shape),
+            "outputs": data.task.outputs,
+            "scores": layers.ends_in_scores(spec.layers),
+            "parameters": sum(p.numel() for p in fitted.module.parameters()),
+            "seed": node.seed,
+            **reading,
+            **machine.provenance(on),
+            "record": fitted.record,
+        }
+        store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
+        (node.folder / RESUME).unlink(missing_ok=True)
+    return f"fitted in {reading['seconds']:.2f} s"
+
+
+def seed_of(node: Node) -> int:
+    """Return the seed of a node's fit, drawn from the study's seed and the node's name."""
+    name = f"{node.dataset}/{node.path}/{node.seed}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+
+def resumable(path: Path, digest: str) -> Hooks:
+    """Return hooks that keep a half-done fit in a sidecar; one of another digest is not taken up."""
+
+    def load() -> tuple[dict[str, Tensor], dict] | None:
+        if not path.is_file():
+            return None
+        notes = store.read_notes(path)
+        return (store.read_tensors(path), json.loads(notes["notes"])) if notes.get("digest") == digest else None
+
+    def save(tensors: dict[str, Tensor], notes: dict) -> None:
+        store.write_tensors(path, tensors, {"digest": digest, "notes": json.dumps(notes)})
+
+    return Hooks(load, save)
+
+
+def _made(path: Path, digest: str) -> bool:
+    return path.is_file() and store.read_json(path).get("digest") == digest
+
+
+def _leave(folder: Path, *names: str) -> str:
+    """Tell Snakemake that a file is up to date, by its time."""
+    for name in names:
+        (folder / name).touch()
+    return "already made, left alone"
+
+
+# ---------------------------------------------------------------- represent, probe
+
+
+def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
+    """Run the node's segment over every split: the features that its children are fitted on. And score them."""
+    record = read_fit(study, node, data.record["digest"])
+    # Another fit, or other code that runs or scores it, is another digest.
+    digest = digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
+    files = {split: node.folder / f"{split}.safetensors" for split in SPLITS}
+    if all(_represented(f, digest) for f in files.values()) and _made(node.folder / "score.json", digest):
+        return _leave(node.folder, "score.json", *(f.name for f in files.values()))
+    module = read_module(node, record).to(on)
+    splits = {}
+    for split, file in files.items():
+        given = read_input(study, node, split, data)
+        splits[split] = Split(layers.apply(module, given.x, device=on), given.y)
+        store.write_tensors(file, {"x": splits[split].x}, {"digest": digest})
+    on_device = {split: each.to(on) for split, each in splits.items()}
+    result = (scores.of_scores if record["scores"] else scores.of_readout)(on_device, data.task)
+    store.write_json(node.folder / "score.json", {"digest": digest, **result})
+    said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
+    return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
+
+
+def _represented(path: Path, digest: str) -> bool:
+    return path.is_file() and store.read_notes(path).get("digest") == digest
+
+
+def probe(study: Study, view: View, node: Node, data: Dataset, on: torch.device) -> str:
+    """Look at the network that ends in the node, and write down what the probe saw in `<probe>.csv`."""
+    record = read_fit(study, node, data.record["digest"])
+    module = plugins.load("probes", view.module)
+    network = read_network(study, node, data.record["digest"]).to(on)
+    options = module.Options(**vars(view.options))
+    table = module.look(network, data, options, seed=seed_of(node), device=on)
+    store.write_csv(node.folder / f"{view.name}.csv", table.assign(digest=record["digest"]))
+    return f"{len(table)} rows"

@@ -1,0 +1,275 @@
+"""A study file read into segments, networks and targets, with every name and option checked.
+
+No torch here, and nothing is read but the study: Snakemake parses with this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from layerwise import plugins, words
+from layerwise.datasets import Preparation, split_options
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.schema import read_yaml, validate
+from layerwise.store import read_json
+from layerwise.trie import Node, prefixes
+
+NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
+
+
+def digest_of(thing: Any) -> str:
+    """Return a short digest of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(thing, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """A segment as a study asks for it: method, layer words, options, and the networks it looks at."""
+
+    name: str
+    method: str
+    layers: tuple[str, ...]
+    options: Any
+    uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """A probe, a figure or a table of a study: which module makes it, and with what options."""
+
+    name: str
+    module: str
+    options: Any
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study, checked.
+
+    Parameters
+    ----------
+    networks
+        For each data set, the networks as ``{path: label}``.
+    keep
+        Paths whose features stay on disk after the study; None for all.
+    seeds_together
+        One job fits all seeds of a segment (saves a torch import a seed) rather than one.
+    """
+
+    name: str
+    file: str
+    title: str
+    description: str
+    seeds: tuple[int, ...]
+    seeds_together: bool
+    datasets: dict[str, dict[str, Any]]
+    segments: dict[str, SegmentSpec]
+    networks: dict[str, dict[str, str]]
+    keep: tuple[str, ...] | None
+    probes: dict[str, View]
+    figures: dict[str, View]
+    tables: dict[str, View]
+    published: dict[str, list[str]]
+    verdicts: list[dict[str, Any]]
+    raw: dict[str, Any] = field(repr=False)
+
+    def paths(self, dataset: str) -> list[str]:
+        """Return every node of a data set's trie, parents first."""
+        wanted = list(self.networks.get(dataset, {}))
+        for path in wanted:  # grows while it is walked: a used network may use another
+            wanted += [u for p in prefixes(path) for u in self.segment(p).uses if u not in wanted]
+        return sorted({p for path in wanted for p in prefixes(path)}, key=lambda p: (p.count("/"), p))
+
+    def nodes(self) -> list[Node]:
+        """Return all nodes of the study."""
+        return [Node(self.name, d, s, p) for d in self.networks for p in self.paths(d) for s in self.seeds]
+
+    def looks(self) -> list[tuple[str, str, str]]:
+        """Return what the probes look at, as (probe, data set, path)."""
+        every = [(d, p) for d, networks in self.networks.items() for p in networks]
+        named = {n: [tuple(w.split("/", 1)) for w in view.networks] for n, view in self.probes.items()}
+        return [(n, d, p) for n in self.probes for d, p in named[n] or every]
+
+    def kept(self, path: str) -> bool:
+        """Tell whether the features of a node stay on disk."""
+        return self.keep is None or path in self.keep
+
+    @functools.cache  # noqa: B019  (a study lives as long as the process)
+    def segment(self, path: str) -> SegmentSpec:
+        """Return what the last segment of a path asks for; ``a+b`` joins layers, the last one has the say."""
+        names = path.rsplit("/", 1)[-1].split("+")
+        parts = [self._named(n, path) for n in names]
+        if len({p.method for p in parts}) > 1:
+            said = ", ".join(f"{p.name}: {p.method}" for p in parts)
+            raise LayerwiseError(f"network {path!r}: segments fitted together need one method, here {said}")
+        return dataclasses.replace(
+            parts[-1],
+            name="+".join(names),
+            layers=tuple(w for p in parts for w in p.layers),
+            uses=tuple(u for p in parts for u in p.uses),
+        )
+
+    def _named(self, name: str, path: str) -> SegmentSpec:
+        if name not in self.segments:
+            raise LayerwiseError(f"network {path!r}: no segment {name!r}{nearest(name, self.segments)}")
+        return self.segments[name]
+
+    @functools.cache  # noqa: B019
+    def dataset(self, name: str) -> tuple[str, Any, Preparation]:
+        """Return a data set's source, the source's options, and the preparation."""
+        source = self.datasets[name]["source"]
+        options = split_options(source, _without(self.datasets[name], "source"), f"data set {name!r}")
+        return source, *options
+
+    @functools.cache  # noqa: B019
+    def dataset_spec(self, name: str) -> dict[str, Any]:
+        """Return what determines a data set, for its digest."""
+        source, options, preparation = self.dataset(name)
+        return {
+            "source": source,
+            "options": dataclasses.asdict(options),
+            "preparation": dataclasses.asdict(preparation),
+            "code": plugins.code_digest(plugins.sources("datasets", source)),
+        }
+
+    @functools.cache  # noqa: B019
+    def segment_spec(self, path: str) -> dict[str, Any]:
+        """Return what determines the last segment of a path, apart from its input and seed."""
+        segment = self.segment(path)
+        return {
+            "method": segment.method,
+            "layers": [str(words.parse(w)) for w in segment.layers],
+            "options": dataclasses.asdict(segment.options),
+            "uses": list(segment.uses),
+            "code": plugins.code_digest(plugins.sources("methods", segment.method)),
+        }
+
+    def digest(self, node: Node, root: str) -> str:
+        """Return the digest that the record of a node's fit must have.
+
+        Parameters
+        ----------
+        root
+            Digest in the record of the data set.
+        """
+        value = root
+        for each in node.lineage:
+            uses = [self.digest(dataclasses.replace(node, path=u), root) for u in self.segment(each.path).uses]
+            value = digest_of([self.segment_spec(each.path), each.seed, value, *uses])
+        return value
+
+    def targets(self) -> list[str]:
+        """Return the files, below the study's folder, that a whole run ends in."""
+        figures = [f"figures/{name}.{kind}" for name in self.figures for kind in ("svg", "png")]
+        tables = [f"tables/{name}.{kind}" for name in self.tables for kind in ("csv", "md")]
+        return ["fits.csv", "verdicts.csv", *tables, *figures, "report.html"]
+
+    def view_digest(self, kind: str, name: str) -> str:
+        """Return what determines a probe, figure or table, apart from its input."""
+        view: View = getattr(self, kind)[name]
+        return digest_of([view.module, dataclasses.asdict(view.options), view.networks, self.networks, self.title])
+
+
+def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
+    """Read and check a study file (YAML, or the JSON that ``python -m layerwise study`` prints).
+
+    Parameters
+    ----------
+    seeds
+        What to take for the study's own seeds.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = {p.stem for p in path.parent.glob("*.yaml")}
+        raise LayerwiseError(f"study {path.stem!r}: no file {path}{nearest(path.stem, known)}")
+    if path.suffix == ".json":
+        raw = read_json(path)
+    else:
+        raw = read_yaml(path)
+        validate(raw, "study", str(path))
+    if seeds is not None:
+        raw = raw | {"seeds": seeds}
+    try:
+        study = _study(str(raw.get("name", path.stem)), str(path), raw)
+        _check(study)
+    except LayerwiseError as error:
+        raise LayerwiseError(f"{path}: {error}") from None
+    return study
+
+
+def _without(given: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {k: v for k, v in given.items() if k not in keys}
+
+
+def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
+    given = given or {}
+    module = given.get(plugins.KINDS[kind], name)
+    options = _without(given, plugins.KINDS[kind], "networks" if kind == "probes" else "")
+    where = f"{plugins.KINDS[kind]} {name!r}"
+    return View(name, module, plugins.options(kind, module, options, where), tuple(given.get("networks", ())))
+
+
+def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
+    options = _without(given, *NOT_OPTIONS["segments"])
+    where = f"segment {name!r}"
+    for word in given["layers"]:
+        try:
+            words.parse(word)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"{where}: {error}") from None
+    options = plugins.options("methods", given["method"], options, where)
+    return SegmentSpec(name, given["method"], tuple(given["layers"]), options, tuple(given.get("uses", ())))
+
+
+def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
+    seeds = raw.get("seeds", 5)
+    networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw.get("networks", {}).items()}
+    keep = raw.get("keep", "all")
+    return Study(
+        name=name,
+        file=file,
+        title=raw["title"],
+        description=raw.get("description", ""),
+        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        seeds_together=raw.get("seeds_together", False),
+        datasets=raw["datasets"],
+        segments={n: _segment(n, s) for n, s in raw["segments"].items()},
+        networks=networks,
+        keep=None if keep == "all" else tuple(keep),
+        probes={n: _view("probes", n, v) for n, v in raw.get("probes", {}).items()},
+        figures={n: _view("figures", n, v) for n, v in raw.get("figures", {}).items()},
+        tables={n: _view("tables", n, v) for n, v in raw.get("tables", {}).items()},
+        published=raw.get("published", {}),
+        verdicts=raw.get("verdicts", []),
+        raw={**raw, "name": name},
+    )
+
+
+def _check(study: Study) -> None:
+    """Check what one part of a study says of another."""
+    for name in study.datasets:
+        study.dataset(name)
+    for dataset, networks in study.networks.items():
+        if dataset not in study.datasets:
+            raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
+        for path in study.paths(dataset):
+            study.segment(path)
+        for path in networks:
+            if words.parse(study.segment(path).layers[-1]).width != "outputs":
+                raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
+    known = {f"{d}/{p}" for d in study.networks for p in study.paths(d)}
+    for probe in study.probes.values():
+        for each in probe.networks:
+            if each not in known:
+                raise LayerwiseError(f"probe {probe.name!r}: no network {each!r}{nearest(each, known)}")
+    for verdict in study.verdicts:
+        if "network" in verdict and verdict["network"] not in known:
+            where = f"verdict on {verdict['item']!r}"
+            raise LayerwiseError(f"{where}: no network {verdict['network']!r}{nearest(verdict['network'], known)}")

@@ -1,0 +1,60 @@
+"""Numbers and tables as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+HALF = "_half_width"
+
+
+def number(value: Any) -> str:
+    """Return a number with four significant digits, a whole number or a text as it is, nothing for nan."""
+    if value is None or value is pd.NA:
+        return ""
+    if isinstance(value, str):
+        return value
+    x = float(value)
+    if math.isnan(x):
+        return ""
+    if isinstance(value, (bool, int)) or (x == int(x) and abs(x) >= 1000 and abs(x) < 1e15):
+        return f"{int(x):,}"
+    if x == 0 or 1e-3 <= abs(x) < 1e5:
+        return f"{x:.{max(0, 3 - math.floor(math.log10(abs(x) or 1)))}f}"
+    return f"{x:.2e}"
+
+
+def plus_minus(mean: float, half_width: float) -> str:
+    """Return ``mean ± half width``, both to the second significant digit of the half width."""
+    if math.isnan(mean) or math.isnan(half_width):
+        return number(mean)
+    if mean != 0 and not 1e-3 <= abs(mean) < 1e5:
+        power = math.floor(math.log10(abs(mean)))
+        return f"({mean / 10**power:.2f} ± {half_width / 10**power:.2f})e{power:+03d}"
+    digits = 2 if half_width == 0 else min(4, max(0, 1 - math.floor(math.log10(half_width))))
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of texts: half widths joined to what they belong to, underscores in names made spaces."""
+    columns: dict[str, list[str]] = {}
+    for name in map(str, table):
+        if name.endswith(HALF) and name.removesuffix(HALF) in table:
+            continue
+        if name + HALF in table:
+            texts = [plus_minus(m, h) for m, h in zip(table[name], table[name + HALF], strict=True)]
+        else:
+            texts = [number(value) for value in table[name]]
+        columns[name.replace("_", " ")] = texts
+    return pd.DataFrame(columns)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table of texts in Markdown; a bar inside a cell is escaped."""
+
+    def line(cells: Any) -> str:
+        return "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    return "\n".join([line(table), line("---" for _ in table.columns), *(line(row) for row in table.to_numpy())]) + "\n"

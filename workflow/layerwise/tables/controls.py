@@ -1,0 +1,72 @@
+"""Every method beside what it must beat: its random control, and its backpropagation twin of the same layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from layerwise.errors import LayerwiseError
+from layerwise.results import StudyResults
+from layerwise.tables.accuracy import difference
+
+
+@dataclass(frozen=True)
+class Options:
+    random: dict[str, str] = field(default_factory=dict)
+    """For a network, as dataset/path, the path of the network of random features beside it."""
+    backprop: dict[str, str] = field(default_factory=dict)
+    """For a network, as dataset/path, the path of the network trained end to end beside it."""
+
+    def __post_init__(self) -> None:
+        if not self.random and not self.backprop:
+            raise LayerwiseError("options 'random' and 'backprop': name the control of at least one network")
+        for name in (*self.random, *self.backprop):
+            if "/" not in name:
+                raise LayerwiseError(f"network {name!r}: name it as dataset/path")
+
+
+def make(results: StudyResults, options: Options) -> pd.DataFrame:
+    rows = []
+    for name in dict.fromkeys([*options.random, *options.backprop]):
+        dataset, path = name.split("/", 1)
+        measure = results.measure(dataset)
+        row: dict[str, object] = {
+            "dataset": dataset,
+            "network": results.networks(dataset, (path,))[path],
+            "measure": "test accuracy, %" if measure == "accuracy" else "test mean squared error",
+        }
+        row["value"], row["value_half_width"] = results.interval(dataset, path, f"test_{measure}")
+        row["n"] = len(results.values(dataset, path, f"test_{measure}"))
+        for kind, controls in (("random", options.random), ("backprop", options.backprop)):
+            row |= _against(results, dataset, path, kind, controls.get(name), f"test_{measure}")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _against(
+    results: StudyResults, dataset: str, path: str, kind: str, control: str | None, measure: str
+) -> dict[str, object]:
+    """Return the columns that hold a network against one control; empty ones where it has none."""
+    label, gap, ratio = "", (np.nan, np.nan), np.nan
+    if control is not None:
+        label = results.networks(dataset, (control,))[control]
+        gap = difference(results, dataset, path, control, measure)
+        seconds = [results.interval(dataset, p, "total_seconds")[0] for p in (path, control)]
+        ratio = seconds[0] / seconds[1] if seconds[1] else np.nan
+    return {
+        f"{kind}_control": label,
+        f"minus_{kind}": gap[0],
+        f"minus_{kind}_half_width": gap[1],
+        f"seconds_over_{kind}": ratio,
+    }
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    return (
+        "Test value of each network, and its difference from its random control and from its backpropagation twin, "
+        "paired by seed (mean ± half width of the 95 % Student-t interval); and the ratio of their mean fit seconds. For "
+        "a mean squared error a negative difference is the better one. "
+        f"Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."
+    )
