@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -187,13 +188,21 @@ def test_a_kill_between_the_splits_leaves_no_record(tmp_path, monkeypatch):
     assert len(read(tmp_path).train) == 20
 
 
+def test_a_place_that_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    made = load("toys", problem="spirals", samples=20, test_samples=4)
+    refused(r"/file: cannot be written \(Not a directory\)", write, tmp_path / "file", *made)
+
+
 def test_the_record_is_written_last(tmp_path, monkeypatch):
     order = []
+
+    def noting(write_one, path, *content):
+        order.append(path.name)
+        write_one(path, *content)
+
     for name in ("write_tensors", "write_json"):
-        real = getattr(store, name)
-        monkeypatch.setattr(
-            _disk.store, name, lambda path, *more, real=real: (order.append(path.name), real(path, *more))
-        )
+        monkeypatch.setattr(_disk.store, name, partial(noting, getattr(store, name)))
     write(tmp_path, *load("digits"))
     assert order == ["train.safetensors", "valid.safetensors", "test.safetensors", "dataset.json"]
 

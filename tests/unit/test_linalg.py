@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge, RidgeCV
+
 from layerwise import linalg
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import Gram, Normal
-from sklearn.linear_model import Ridge, RidgeCV
 
 
 def normal(*shape, seed=0):
@@ -152,7 +153,9 @@ def test_ridge_takes_the_strength_of_least_gcv(problem):
     z, y = problem
     strengths = (1e-8, 1e-3, 3e-2, 1.0, 1e3)
     found = linalg.ridge(gram_of(z, y), strengths)
-    scores = {s: float((y - (by := by_hand(z, y, s))[0]).square().sum()) / (120 - by[1].trace()) ** 2 for s in strengths}
+    scores = {
+        s: float((y - (by := by_hand(z, y, s))[0]).square().sum()) / (120 - by[1].trace()) ** 2 for s in strengths
+    }
     assert found.strength == min(scores, key=scores.__getitem__)
     assert torch.allclose(z @ found.weight.T + found.bias, by_hand(z, y, found.strength)[0], atol=1e-7)
     assert found.lsd == pytest.approx(linalg.lsd(z, y), rel=1e-6)

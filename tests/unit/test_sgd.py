@@ -3,6 +3,9 @@
 import itertools
 import json
 import math
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from layerwise.methods import Hooks, Segment, sgd
 CPU = torch.device("cpu")
 SIGNS = Task("signs", 1, ("left", "right"))
 VALUES = Task("values", 1)
+DEEP = ("dense 6", "batchnorm", "relu", "dropout 0.3", "dense outputs")
 
 
 def spirals(count, seed):
@@ -207,6 +211,28 @@ def test_first_weights():
     assert dense.bias.abs().max() < 1e-20
 
 
+def test_the_fitted_module_is_an_ordinary_one():
+    module = fit(DEEP, blobs(), epochs=1).module
+    parameters = list(module.parameters())
+    assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
+    assert all(p.grad is None and p.requires_grad for p in parameters)
+    module(blobs().train.x).sum().backward()
+    assert all(p.grad is not None for p in parameters)
+
+
+def test_a_fit_does_not_load_torchs_compiler():
+    code = """
+        import sys, torch
+        from layerwise.data import Features, Split, Task
+        from layerwise.methods import Segment, sgd
+        split = Split(torch.randn(4, 3), torch.randn(4, 1))
+        segment, features = Segment(("dense outputs",), (3,), 1), Features(split, split, Task("values", 1))
+        sgd.fit(segment, features, sgd.Options(epochs=1), seed=0, device=torch.device("cpu"))
+        sys.exit("torch._dynamo" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == 0
+
+
 # ---------------------------------------------------------------- batches
 
 
@@ -256,8 +282,6 @@ def test_dropout_is_on_in_training_alone():
 
 
 # ---------------------------------------------------------------- the same again
-
-DEEP = ("dense 6", "batchnorm", "relu", "dropout 0.3", "dense outputs")
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -345,6 +369,7 @@ def test_a_probe_sees_every_step_and_changes_none():
     def watch(module, step):
         seen.append((step, module[0].weight.detach().clone()))
         module.eval()
+        module.zero_grad()
         torch.rand(5)
 
     seen = []

@@ -1,14 +1,20 @@
-"""A workplace for real Snakemake runs: a copy of the code with a tiny study, so that a test may edit anything."""
+"""Workplaces for real runs, each a folder that a test may edit: with Snakemake, or with the verbs in this process."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from layerwise import store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,11 +39,84 @@ figures:
 """
 
 
-class Workplace:
-    """A folder with the Snakefile, the package and the study `tiny`."""
+@dataclass(frozen=True)
+class Said:
+    """What a command came to, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    def refuses(self, *texts: str) -> str:
+        """Demand one line that holds the texts, and exit status 2; returns the line."""
+        lines = [line for line in self.err.splitlines() if line]
+        assert self.status == 2, (self.status, self.err)
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("layerwise: "), self.err
+        assert "Traceback" not in self.err
+        for text in texts:
+            assert text in lines[0], f"{text!r} is not in {lines[0]!r}"
+        return lines[0]
+
+
+class Place:
+    """A folder with studies and results."""
+
+    study = "tiny"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def results(self, *parts: str) -> Path:
+        return self.folder.joinpath("results", self.study, *parts)
+
+    def node(self, path: str, seed: int = 0, dataset: str = "digits") -> Path:
+        return self.results("networks", dataset, f"seed{seed}", path)
+
+    def write(self, text: str, name: str = "tiny") -> Path:
+        path = self.folder / "studies" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def edit(self, old: str, new: str, file: str = "studies/tiny.yaml") -> None:
+        """Replace a text that stands once in a file."""
+        path = self.folder / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        path.write_text(text.replace(old, new))
+
+    def files(self) -> dict[Path, bytes]:
+        """The files under final names in the results, with what is in them."""
+        found = (p for p in self.folder.joinpath("results").rglob("*") if p.is_file() and p.name != ".lock")
+        return {p: p.read_bytes() for p in found}
+
+
+class Lab(Place):
+    """A place in which the verbs run in this process, which has imported torch once."""
+
+    def __call__(self, *words: str, seeds: tuple[int, ...] = (0,)) -> Said:
+        """Run a verb of the command line on the study, one seed of it."""
+        from layerwise.__main__ import main
+
+        verb, *rest = words
+        # Where a verb runs matters; the tests leave it to the first of these words only where they test it.
+        where = ["--device", "cpu", "--threads", "1"] if verb in ("fit", "represent", "probe", "all") else []
+        where = [] if "--device" in rest else where
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main([verb, f"studies/{self.study}.yaml", *rest, *where, "--seeds", *map(str, seeds)])
+        return Said(status, out.getvalue(), err.getvalue())
+
+    def must(self, *words: str, **more) -> str:
+        """Run a verb that ends well; returns what it printed."""
+        said = self(*words, **more)
+        assert said.status == 0, said.err
+        return said.out
+
+
+class Workplace(Place):
+    """A place with a copy of the Snakefile and the package, in which Snakemake runs."""
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -54,43 +133,78 @@ class Workplace:
     def snakemake(self, *words: str, check: bool = True) -> str:
         """Run Snakemake; returns what it printed."""
         done = self.run("snakemake", "--cores", "2", *words, check=check)
+        assert check or done.returncode, "Snakemake was expected to fail"
         return done.stdout + done.stderr
+
+    def plan(self, *targets: str) -> list[str]:
+        """Return what a dry run would do: the message of each job, sorted."""
+        said = self.snakemake("--dry-run", "--", *targets)
+        assert "Traceback" not in said
+        return sorted(re.findall(r"^Job \d+: (.*)$", said, re.MULTILINE))
 
     def layerwise(self, *words: str, check: bool = True, **more) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "layerwise", *words, check=check, **more)
 
-    def results(self, *parts: str) -> Path:
-        return self.folder.joinpath("results", "tiny", *parts)
-
 
 def make(folder: Path) -> Workplace:
+    folder.mkdir()
     for name in ("Snakefile", "workflow", "profiles", "envs"):
         source = ROOT / name
-        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", ".mypy_cache")
         shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
-    (folder / "studies").mkdir()
-    (folder / "studies" / "tiny.yaml").write_text(TINY)
     (folder / "config.yaml").write_text("study: tiny\ndevice: cpu\n")
-    return Workplace(folder)
+    place = Workplace(folder)
+    place.write(TINY)
+    return place
+
+
+def copied(place: Place, folder: Path) -> Path:
+    """Copy a place, times and Snakemake's memory with it."""
+    return shutil.copytree(place.folder, folder, symlinks=True)
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A workplace in which the study has been run. Tests that change something take `workplace`, a copy."""
-    place = make(tmp_path_factory.mktemp("made"))
-    place.snakemake("--quiet", "all", "--", "tiny")
-    return place
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then it is made once for all workers
+        base = base.parent
+    with store.alone(base, wait=True):
+        if not (base / "made" / "run.log").exists():
+            shutil.rmtree(base / "made", ignore_errors=True)
+            said = make(base / "made").snakemake("--", "tiny")
+            (base / "made" / "run.log").write_text(said)
+    return Workplace(base / "made")
 
 
 @pytest.fixture
 def workplace(made: Workplace, tmp_path: Path) -> Workplace:
-    """A copy of the workplace in which the study has been run, times and Snakemake's memory with it."""
-    shutil.copytree(made.folder, tmp_path / "place", symlinks=True)
-    return Workplace(tmp_path / "place")
+    """A copy of the workplace in which the study has been run."""
+    return Workplace(copied(made, tmp_path / "place"))
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Workplace:
     """A workplace in which nothing has been run."""
-    (tmp_path / "place").mkdir()
     return make(tmp_path / "place")
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The study run on one seed by the verbs, up to fits.csv. Tests that change something take `lab`, a copy."""
+    lab = Lab(tmp_path_factory.mktemp("fitted"))
+    lab.write(TINY)
+    lab.must("dataset", "digits")
+    for path in ("mlp", "d4", "d4/ridge"):
+        lab.must("fit", "digits", path)
+        lab.must("represent", "digits", path)
+    for path in ("mlp", "d4/ridge"):
+        lab.must("probe", "lsd", "digits", path)
+    lab.must("fits")
+    return lab
+
+
+@pytest.fixture
+def lab(fitted: Lab, tmp_path: Path) -> Lab:
+    """A copy of the place in which the verbs have been run."""
+    return Lab(copied(fitted, tmp_path / "lab"))

@@ -24,7 +24,8 @@ from layerwise.linalg import STRENGTHS, Gram, ridge
 from layerwise.methods import Segment
 from layerwise.words import Layer, out_shape, parse
 
-BUDGET = 2**22  # numbers in one batch: 32 MB in float64
+# Numbers in one batch: as many as a processor's cache holds, or as keep a GPU busy (256 MB in float64).
+BUDGET = {"cpu": 2**18, "cuda": 2**25}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Inputs:
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []
-        self._segment, self._raw = segment, features.train.x
+        self._raw = features.train.x
         self._x: Tensor | None = None
         self._pushed, self._largest = 0, prod(segment.shape)
 
@@ -94,7 +95,9 @@ class Inputs:
             self._x = _push(self.modules[self._pushed :], self._x, self._largest)
             self._pushed, self._largest = len(self.modules), prod(self.shape)
             if not self._x.sum().isfinite():
-                raise LayerwiseError(f"{self.name}: its inputs overflow: scale the weights of the layers below, or use float64")
+                raise LayerwiseError(
+                    f"{self.name}: its inputs overflow: scale the weights of the layers below, or use float64"
+                )
         return self._x
 
     def rows(self, index: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,7 +112,8 @@ class Inputs:
         x = self.x
         places = prod(out_shape(self.layer, self.shape)[1:])
         samples = torch.arange(len(x), device=self.device) if index is None else index
-        for batch in samples.split(max(1, BUDGET // (places * self.fan_in))):
+        # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
+        for batch in samples.split(max(_batch(self.device, places * self.fan_in), 512 // places)):
             yield patches(x[batch].to(dtype), self.layer), batch
 
     def after(self, solution: Solution) -> Tensor:
@@ -196,7 +200,7 @@ def fit(
                 inputs.append(layer, _normalise(inputs, layer))
             else:
                 inputs.append(layer)
-    return nn.Sequential(*inputs.modules), tuple(inputs.words), records
+    return nn.Sequential(*inputs.modules).eval(), tuple(inputs.words), records
 
 
 def patches(x: Tensor, layer: Layer) -> Tensor:
@@ -255,11 +259,15 @@ def _following(parsed: Sequence[Layer], position: int) -> list[Layer]:
     return found
 
 
+def _batch(device: torch.device, numbers: int) -> int:
+    """Return the samples in a batch, for so many numbers a sample."""
+    return max(1, BUDGET[device.type] // max(numbers, 1))
+
+
 def _push(modules: Sequence[nn.Module], x: Tensor, largest: int) -> Tensor:
     """Run modules over samples in batches, for `largest` numbers a sample at the widest place."""
-    batches = x.split(max(1, BUDGET // max(largest, 1)))
     pieces = []
-    for batch in batches:
+    for batch in x.split(_batch(x.device, largest)):
         for module in modules:
             batch = module(batch)
         pieces.append(batch)
@@ -272,12 +280,10 @@ def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:
     assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
     total = square = torch.zeros(norm.num_features, dtype=torch.float64, device=inputs.device)
     count = 0
-    for batch in inputs.x.split(max(1, BUDGET // prod(inputs.shape))):
+    for batch in inputs.x.split(_batch(inputs.device, prod(inputs.shape))):
         values = batch.double().transpose(0, 1).flatten(1)  # (features, rows)
         total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
     mean = total / count
-    norm.running_mean, norm.running_var = (
-        mean.to(inputs.dtype),
-        (square / count - mean.square()).clamp(min=0).to(inputs.dtype),
-    )
+    norm.running_mean = mean.to(inputs.dtype)
+    norm.running_var = (square / count - mean.square()).clamp(min=0).to(inputs.dtype)
     return norm.eval()

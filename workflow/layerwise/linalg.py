@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -122,6 +123,32 @@ def principal(gram: Gram, centre: bool = False) -> tuple[Tensor, Tensor]:
     size = float(gram.second.diagonal()[: gram.features].sum()) / gram.n
     rank = int((values > gram.features * torch.finfo(torch.float64).eps * size).sum())
     return values[:rank], vectors[:, :rank]
+
+
+def augmented_axes(second: Tensor, features: int, beta: float) -> Tensor:
+    """Return the axes of ``[Z | beta Y]``, the eigenvectors ``(d + k, d + k)`` of its second moments.
+
+    Parameters
+    ----------
+    second
+        Second moments ``(d + k, d + k)`` of ``[Z | Y]``, for d `features`.
+    beta
+        May be large: it goes onto a square root, as in the moments beta^2 would drown Z in rounding.
+    """
+    values, vectors = eigh(second)
+    root = values.clamp(min=0).sqrt()[:, None] * vectors.T
+    root[:, features:] *= beta
+    _, values, right = torch.linalg.svd(root)
+    axes = right.T
+    sizes = values.tolist()
+    cuts = [i for i in range(1, len(sizes)) if sizes[i - 1] - sizes[i] > 1e-10 * sizes[i - 1]]
+    for start, stop in pairwise([0, *cuts, len(sizes)]):
+        if stop - start > 1 and sizes[start] > 1e-9 * sizes[0]:
+            # Classes of equal size leave the axes among the columns of Y open up to a term of 1 / beta^2, which
+            # rounding hides. It makes them the axes of Y^T Z Z^T Y, and their shares of Z hold that to many digits.
+            shares = axes[:features, start:stop]
+            axes[:, start:stop] = axes[:, start:stop] @ eigh(shares.T @ shares / shares.square().sum())[1]
+    return fix_signs(axes)
 
 
 class Normal:

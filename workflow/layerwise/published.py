@@ -26,6 +26,7 @@ COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_wid
 VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
 NO_CAUSE = "no cause found yet"
+WIDE = "within the interval of the seeds, though not within the tolerance"
 ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
 OTHER_HARDWARE = "absolute speed on other hardware is not compared; the benchmarks give ratios to a peer on one machine"
 
@@ -164,7 +165,12 @@ def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, ...
         return {**said, "verdict": "not run", "reason": how.never or ONE_SEED}
     low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))
     verdict = judge(measured, half_width, low, high, how)
-    return {**said, "verdict": verdict, "reason": entry.get("reason", NO_CAUSE) if verdict == "worse" else ""}
+    if verdict == "worse":
+        reason = entry.get("reason", NO_CAUSE)
+    else:
+        near = judge(measured, 0.0, low, high, how) != "worse"
+        reason = "" if near else WIDE
+    return {**said, "verdict": verdict, "reason": reason}
 
 
 def _ends(metric: str) -> tuple[str, str]:

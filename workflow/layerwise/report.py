@@ -1,0 +1,266 @@
+"""The page of a study: what ran, where, how long, what came of it, and how to come by it again. One file, no requests."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pandas as pd
+
+from layerwise import dag, figures, published, store, tables
+from layerwise.errors import LayerwiseError
+from layerwise.results import StudyResults, dataset_record
+from layerwise.study import Study
+from layerwise.tables._format import HALF, number, plus_minus
+from layerwise.trie import SPLITS, home
+
+PARTS = Path(__file__).with_name("report_page")
+
+
+def write(study: Study, path: Path) -> None:
+    """Write the report of a study whose fits, tables, figures and verdicts are made."""
+    results = StudyResults(study)
+    sections = {
+        "Verdicts": _verdicts(study),
+        "Tables": _tables(results),
+        "Figures": _figures(results),
+        "Networks": _networks(results),
+        "Provenance": _provenance(results),
+    }
+    sections = {title: body for title, body in sections.items() if body}
+    parts = {name: (PARTS / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", "sort.js")}
+    page = Template(parts["page.html"]).substitute(
+        title=_text(study.title),
+        style=parts["style.css"],
+        script=parts["sort.js"],
+        header=_header(results),
+        contents="".join(f'<li><a href="#{t.lower()}">{t}</a></li>\n' for t in sections),
+        body="".join(f'<section id="{t.lower()}">\n<h2>{t}</h2>\n{b}</section>\n' for t, b in sections.items()),
+    )
+    store.write_text(path, page)
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value), quote=True)
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    lines = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>\n" for k, v in facts.items() if v != "")
+    return f'<dl class="facts">\n{lines}</dl>\n'
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _header(results: StudyResults) -> str:
+    study, fits = results.study, results.fits
+    times = sorted(f["time"] for f in results.records.values())
+    networks = sum(map(len, study.networks.values()))
+    text = f"<p>{_text(study.description)}</p>\n" if study.description else ""
+    return text + _facts(
+        {
+            "Study": study.name,
+            "What ran": f"{networks} networks on {len(study.networks)} data sets, {len(study.seeds)} seeds, "
+            f"{len(fits)} fits of segments",
+            "Where": "; ".join(results.machines),
+            "How long": f"{_duration(fits['seconds'].sum())} in all fits (wall clock), the longest "
+            f"{_duration(fits['seconds'].max())}; at most {fits['peak_memory_mb'].max():,.0f} MB of memory in a fit",
+            "When": f"from {times[0]} to {times[-1]}",
+        }
+    )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(data: pd.DataFrame, caption: str, classes: dict[str, str] | None = None) -> str:
+    """Return a table that sorts on a click; a half width is joined to what it belongs to.
+
+    Parameters
+    ----------
+    classes
+        For a column, the style class of its cells; the word ``value`` takes the cell's own text as class.
+    """
+    shown = [c for c in map(str, data) if not (c.endswith(HALF) and c.removesuffix(HALF) in data)]
+    numeric = {c for c in shown if pd.api.types.is_numeric_dtype(data[c])}
+    heads = "".join(
+        f'<th scope="col" aria-sort="none"{" class=number" if c in numeric else ""}>'
+        f'<button type="button">{_text(c.replace("_", " "))}</button></th>'
+        for c in shown
+    )
+    cells = {c: _cells(data, c, c in numeric, (classes or {}).get(c, "")) for c in shown}
+    rows = "".join(f"<tr>{''.join(row)}</tr>\n" for row in zip(*cells.values(), strict=True))
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(caption)}">\n<table class="sorts">\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
+    )
+
+
+def _cells(data: pd.DataFrame, column: str, numeric: bool, style: str) -> list[str]:
+    halves = data[column + HALF] if column + HALF in data else [None] * len(data)
+    cells = []
+    for value, half in zip(data[column], halves, strict=True):
+        absent = pd.isna(value)
+        if numeric:
+            text = "" if absent else number(value) if half is None else plus_minus(value, half)
+            key = "" if absent else repr(float(value))
+            cells.append(f'<td class="number" data-value="{key}">{_text(text)}</td>')
+        else:
+            text = "" if absent else str(value)
+            named = text.replace(" ", "-") if style == "value" else style or ("long" if len(text) > 24 else "")
+            cells.append(f'<td{f" class={named}" if named else ""}>{_text(text)}</td>')
+    return cells
+
+
+def _verdicts(study: Study) -> str:
+    data = _read_csv(home(study.name) / "verdicts.csv")
+    if data.empty:
+        return "<p>This study answers for no published value.</p>\n"
+    counts = data["verdict"].value_counts()
+    chips = "".join(
+        f'<li><span class="{v.replace(" ", "-")}">{counts.get(v, 0)} {v}</span></li>\n' for v in published.VERDICTS
+    )
+    text = (
+        "<p>Every value that the works publish for "
+        + _text("; ".join(f"{source}: {', '.join(items)}" for source, items in study.published.items()))
+        + ". <em>Better</em>: the whole 95 % interval is beyond the published value. <em>Reproduced</em>: the difference "
+        "is within the interval or the tolerance (half a point of accuracy). Anything else is <em>worse</em>.</p>\n"
+    )
+    data.insert(data.columns.get_loc("half_width"), "measured" + HALF, data.pop("half_width"))
+    data["difference"] = (data["measured"] - data["published"]).where(data["verdict"] != "not run")
+    order = ["source", "item", "row", "metric", "published", "measured", "measured" + HALF, "difference", "n"]
+    ranked = data.sort_values("verdict", key=lambda v: v.map(published.VERDICTS.index), kind="stable")
+    return f'<ul class="chips">\n{chips}</ul>\n' + text + table(
+        ranked[[*order, "verdict", "reason"]], "Verdicts on the published values", {"verdict": "value"}
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise LayerwiseError(f"{path}: no such file; run the step that makes it")
+    return pd.read_csv(path)
+
+
+def _tables(results: StudyResults) -> str:
+    parts = []
+    for name, view in results.study.tables.items():
+        module, options = tables.opened(view)
+        data = _read_csv(home(results.study.name) / "tables" / f"{name}.csv")
+        parts.append(f"<h3>{_text(_title(name))}</h3>\n{table(data, _title(name))}")
+        parts.append(f'<p class="note">{_text(module.caption(results, options))}</p>\n')
+    return "".join(parts)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+# ---------------------------------------------------------------- figures and the trie
+
+
+def _figures(results: StudyResults) -> str:
+    parts = []
+    for name, view in results.study.figures.items():
+        module, options = figures.opened(view)
+        path = home(results.study.name) / "figures" / f"{name}.svg"
+        if not path.is_file():
+            raise LayerwiseError(f"{path}: no such file; run the verb figure")
+        picture = base64.b64encode(path.read_bytes()).decode()
+        caption = _text(module.caption(results, options))
+        parts.append(
+            f'<figure id="figure-{_text(name)}">\n<img alt="{caption}" src="data:image/svg+xml;base64,{picture}">\n'
+            f"<figcaption><strong>{_text(_title(name))}.</strong> {caption}</figcaption>\n</figure>\n"
+        )
+    return "".join(parts)
+
+
+def _networks(results: StudyResults) -> str:
+    study, fits = results.study, results.fits
+    text = (
+        "<p>A box is a segment: the layers that one method fits together, and its mean fit seconds. What two networks "
+        "share is fitted once. Each box is fitted on the output of the box before it, run over every split, and "
+        "scored; probes look at whole networks; tables, figures and verdicts come of the scores. A dashed line leads to "
+        "a fit that looks at another network.</p>\n"
+    )
+    parts = []
+    for dataset, networks in study.networks.items():
+        mine = fits[fits["dataset"] == dataset]
+        seconds = mine.groupby("path")["seconds"].mean()
+        under = {p: f"{study.segment(p).method}, {_duration(seconds[p])}" for p in study.paths(dataset)}
+        record = dataset_record(study, dataset)
+        under[""] = ", ".join(f"{record['counts'][s]:,} {s}" for s in SPLITS if record["counts"][s])
+        measure = results.measure(dataset)
+        unit = " %" if measure == "accuracy" else " mse"
+        ends = {}
+        for path, label in networks.items():
+            split = "test" if len(results.values(dataset, path, f"test_{measure}")) else "train"
+            told = plus_minus(*results.interval(dataset, path, f"{split}_{measure}"))
+            ends[path] = f"{label}: {split} {told}{unit}"
+        parts.append(f'<h3>{_text(dataset)}</h3>\n<div class="scroll whole" tabindex="0" role="region" ')
+        parts.append(f'aria-label="Networks on {_text(dataset)}">\n{dag.drawing(study, dataset, under, ends)}\n</div>\n')
+    return text + "".join(parts)
+
+
+# ---------------------------------------------------------------- provenance
+
+
+def _provenance(results: StudyResults) -> str:
+    study = results.study
+    records = list(results.records.values())
+    versions = {name: _union(f["versions"].get(name, "") for f in records) for name in records[0]["versions"]}
+    text = _facts(
+        {
+            "Again": f"snakemake --cores 2 {study.name}",
+            "Code": _union(f["revision"] for f in records) or "outside a clone",
+            "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+            "Seeds": ", ".join(map(str, study.seeds)) + "; each fit's own seed is drawn from it and the path by name",
+            "Device": _union(f["device"] for f in records),
+            "Threads": _union(f["threads"] for f in records),
+        }
+    )
+    data = pd.DataFrame([_dataset(results, name) for name in study.networks])
+    text += f"<h3>Data sets</h3>\n{table(data, 'Data sets', {'digest': 'digest'})}"
+    segments = pd.DataFrame(
+        [
+            {
+                "segment": s.name,
+                "method": s.method,
+                "layers": ", ".join(s.layers),
+                "options": ", ".join(f"{k}: {v}" for k, v in study.raw["segments"][s.name].items() if k not in CORE),
+            }
+            for s in study.segments.values()
+        ]
+    )
+    text += f"<h3>Segments</h3>\n{table(segments, 'Segments')}"
+    columns = ["dataset", "seed", "path", "method", "layers", "parameters", "seconds", "peak_memory_mb", "kind", "digest"]
+    fits = table(results.fits[columns], "All fits", {"digest": "digest"})
+    return text + f"<details>\n<summary>All {len(results.fits)} fits, with their digests</summary>\n{fits}</details>\n"
+
+
+CORE = ("method", "layers")
+
+
+def _union(values: Any) -> str:
+    return ", ".join(sorted({str(v) for v in values if v != ""}))
+
+
+def _dataset(results: StudyResults, name: str) -> dict[str, Any]:
+    record = dataset_record(results.study, name)
+    shape: Sequence[int] = record["shape"]
+    return {
+        "data set": name,
+        "source": results.study.datasets[name]["source"],
+        "options": ", ".join(f"{k}: {v}" for k, v in results.study.datasets[name].items() if k != "source"),
+        "sample": "x".join(map(str, shape)),
+        **{split: record["counts"][split] for split in SPLITS},
+        "task": record["task"]["kind"],
+        "outputs": record["task"]["outputs"],
+        "digest": record["digest"],
+    }

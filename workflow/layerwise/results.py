@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from layerwise import steps, store
+from layerwise import plugins, steps, store
 from layerwise.datasets import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.intervals import interval
@@ -46,11 +46,12 @@ def collect(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     known: dict[Node, dict[str, Any]] = {}
+    code = plugins.code_digest(plugins.represent_sources())
     for node, fit in records(study):
         known[node] = fit
         score = store.read_json(node.folder / "score.json")
-        if score.get("digest") != steps._derived(fit, "score"):
-            raise LayerwiseError(f"{node.folder / 'score.json'}: of another fit than fit.json; run the study again")
+        if score.get("digest") != digest_of([fit["digest"], code]):
+            raise LayerwiseError(f"{node.folder / 'score.json'}: of another fit or other code; run the study again")
         lineage = [known[n] for n in node.lineage]  # parents come first
         rows.append(
             {
@@ -98,10 +99,11 @@ class StudyResults:
         path = home(self.study.name) / "fits.csv"
         if not path.is_file():
             raise LayerwiseError(f"{path}: no such file; run the verb fits")
-        fits = pd.read_csv(path, dtype={"label": str, "path": str, "dataset": str}).fillna({"label": ""})
+        names = ("dataset", "seed", "path", "digest")
+        fits = store.read_csv(path, names, dtype={"label": str, "path": str, "dataset": str}).fillna({"label": ""})
         want = {str(node): fit["digest"] for node, fit in self.records.items()}
-        names = fits["dataset"] + "/seed" + fits["seed"].astype(str) + "/" + fits["path"]
-        if dict(zip(names, fits["digest"], strict=True)) != want:
+        nodes = fits["dataset"] + "/seed" + fits["seed"].astype(str) + "/" + fits["path"]
+        if dict(zip(nodes, fits["digest"], strict=True)) != want:
             raise LayerwiseError(f"{path}: does not hold the fits that are there now; run the verb fits again")
         return fits
 
@@ -151,7 +153,7 @@ class StudyResults:
                 file = node.folder / f"{name}.csv"
                 if not file.is_file():
                     raise LayerwiseError(f"{file}: no such file; run the verb probe")
-                table = pd.read_csv(file)
+                table = store.read_csv(file, ["digest"])
                 if set(table["digest"]) != {self.records[node]["digest"]}:
                     raise LayerwiseError(f"{file}: of another fit than fit.json; run the verb probe again")
                 label = self.study.networks[dataset].get(path, path)

@@ -21,6 +21,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise LayerwiseError(f"{path}: line {line} is not YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise LayerwiseError(f"{path}: not YAML, which is text in UTF-8") from None
     if not isinstance(content, dict):
         raise LayerwiseError(f"{path}: holds no mapping; the keys are described in workflow/schemas")
     return content
@@ -33,11 +35,12 @@ def _strict(yaml: Any) -> Any:
         pass
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is given twice", key.start_mark)
+            seen.add(name)
         return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
     Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
@@ -51,7 +54,11 @@ def validate(content: dict[str, Any], schema: str, where: str) -> None:
 
     rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text(encoding="utf-8"))
     errors = jsonschema.Draft202012Validator(rules).iter_errors(content)
-    error = min(errors, key=lambda e: (len(e.absolute_path), str(e.message)), default=None)
+
+    def order(error: Any) -> tuple[int, bool, str]:  # a misspelt key says more than the one that it leaves missing
+        return len(error.absolute_path), error.validator != "additionalProperties", str(error.message)
+
+    error = min(errors, key=order, default=None)
     if error is None:
         return
     place = "/".join(str(p) for p in error.absolute_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,11 @@ def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
     weights = store.read_tensors(node.folder / "segment.safetensors")
     if any(w.dtype == torch.float64 for w in weights.values()):
         module = module.double()
-    module.load_state_dict(weights)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError:
+        path = node.folder / "segment.safetensors"
+        raise LayerwiseError(f"{path}: not the weights that fit.json tells of; delete it and run again") from None
     return module.eval()
 
 
@@ -87,8 +92,9 @@ def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
     whole: Split = getattr(data, split)
     if node.parent is None:
         return whole
-    read_fit(study, node.parent, data.record["digest"])
     path = node.parent.folder / f"{split}.safetensors"
+    if store.read_notes(path).get("digest") != _represented_digest(read_fit(study, node.parent, data.record["digest"])):
+        raise _stale(path)
     x = store.read_tensors(path)["x"]
     if len(x) != len(whole):
         raise LayerwiseError(f"{path}: {len(x)} samples where the data set has {len(whole)}; delete it and run again")
@@ -110,14 +116,19 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         ).to(on)
         uses = {u: read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
         segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
-        hooks = resumable(node.folder / RESUME, study.digest(node, root))
+        sidecar = Sidecar(node.folder / RESUME, study.digest(node, root))
         method = plugins.load("methods", spec.method)
         options = method.Options(**vars(spec.options))
-        with machine.metered(on) as reading:
-            fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=hooks)
+        try:
+            with machine.metered(on) as reading:
+                fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=sidecar.hooks)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"network {node}: {error}") from None
+        reading["seconds"] += sidecar.earlier
         weights = fitted.module.state_dict()
         if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
             raise LayerwiseError(f"network {node}: the fit gave weights that are not finite; nothing was written")
+        (node.folder / "fit.json").unlink(missing_ok=True)  # an old record must not stand beside new weights
         store.write_tensors(node.folder / "segment.safetensors", weights)
         record = {
             "digest": study.digest(node, root),
@@ -130,12 +141,14 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
             "parameters": sum(p.numel() for p in fitted.module.parameters()),
             "seed": node.seed,
             **reading,
+            "seconds_before_interruption": sidecar.earlier,
             **machine.provenance(on),
             "record": fitted.record,
         }
         store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
-        (node.folder / RESUME).unlink(missing_ok=True)
-    return f"fitted in {reading['seconds']:.2f} s"
+        sidecar.path.unlink(missing_ok=True)
+    went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
+    return f"fitted in {reading['seconds']:.2f} s{went_on}"
 
 
 def seed_of(node: Node) -> int:
@@ -144,19 +157,33 @@ def seed_of(node: Node) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
-def resumable(path: Path, digest: str) -> Hooks:
-    """Return hooks that keep a half-done fit in a sidecar; one of another digest is not taken up."""
+class Sidecar:
+    """A half-done fit, kept in a file from which it can go on; one of another digest is not taken up.
 
-    def load() -> tuple[dict[str, Tensor], dict] | None:
-        if not path.is_file():
+    Parameters
+    ----------
+    earlier
+        Seconds that the fit took before it was interrupted.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest, self.earlier = path, digest, 0.0
+        self.start = time.perf_counter()
+        self.hooks = Hooks(self._load, self._save)
+
+    def _load(self) -> tuple[dict[str, Tensor], dict] | None:
+        if not self.path.is_file():
             return None
-        notes = store.read_notes(path)
-        return (store.read_tensors(path), json.loads(notes["notes"])) if notes.get("digest") == digest else None
+        said = store.read_notes(self.path)
+        if said.get("digest") != self.digest:
+            return None
+        self.earlier = float(said["seconds"])
+        return store.read_tensors(self.path), json.loads(said["notes"])
 
-    def save(tensors: dict[str, Tensor], notes: dict) -> None:
-        store.write_tensors(path, tensors, {"digest": digest, "notes": json.dumps(notes)})
-
-    return Hooks(load, save)
+    def _save(self, tensors: dict[str, Tensor], notes: dict) -> None:
+        seconds = round(self.earlier + time.perf_counter() - self.start, 4)
+        said = {"digest": self.digest, "seconds": str(seconds), "notes": json.dumps(notes)}
+        store.write_tensors(self.path, tensors, said)
 
 
 def _made(path: Path, digest: str) -> bool:
@@ -176,8 +203,7 @@ def _leave(folder: Path, *names: str) -> str:
 def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Run the node's segment over every split: the features that its children are fitted on. And score them."""
     record = read_fit(study, node, data.record["digest"])
-    # Another fit, or other code that runs or scores it, is another digest.
-    digest = digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
+    digest = _represented_digest(record)
     files = {split: node.folder / f"{split}.safetensors" for split in SPLITS}
     if all(_represented(f, digest) for f in files.values()) and _made(node.folder / "score.json", digest):
         return _leave(node.folder, "score.json", *(f.name for f in files.values()))
@@ -192,6 +218,11 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     store.write_json(node.folder / "score.json", {"digest": digest, **result})
     said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
+
+
+def _represented_digest(record: dict[str, Any]) -> str:
+    """Return the digest of what representing a fit gives: another fit, or other code that runs it, is another."""
+    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
 
 
 def _represented(path: Path, digest: str) -> bool:

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,21 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, table: Any) -> None:
     """Write a pandas DataFrame, without its index."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: Path, columns: Iterable[str], **how: Any) -> Any:
+    """Read a pandas DataFrame; LayerwiseError where it is missing, cut short, or lacks one of the columns."""
+    import pandas
+
+    try:
+        table = pandas.read_csv(path, **how)
+        if set(columns) <= set(table):
+            return table
+    except FileNotFoundError:
+        raise LayerwiseError(f"{path}: no such file; run the step that makes it") from None
+    except (ValueError, OSError):
+        pass
+    raise LayerwiseError(f"{path}: not a readable table; delete it and run again")
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from layerwise.schema import read_yaml, validate
 from layerwise.store import read_json
 from layerwise.trie import Node, prefixes
 
+NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
 NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
 
 
@@ -189,8 +191,12 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
     if not path.is_file():
         known = {p.stem for p in path.parent.glob("*.yaml")}
         raise LayerwiseError(f"study {path.stem!r}: no file {path}{nearest(path.stem, known)}")
+    if not NAME.fullmatch(path.stem):
+        raise LayerwiseError(f"study {path.stem!r}: call the file by letters, digits, _ and -")
     if path.suffix == ".json":
         raw = read_json(path)
+        if missing := {"title", "datasets", "segments", "networks"} - set(raw):
+            raise LayerwiseError(f"{path}: no study, {min(missing)!r} is missing; print one with the verb study")
     else:
         raw = read_yaml(path)
         validate(raw, "study", str(path))
@@ -254,6 +260,8 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
 
 def _check(study: Study) -> None:
     """Check what one part of a study says of another."""
+    if len(set(study.seeds)) < len(study.seeds) or min(study.seeds) < 0:
+        raise LayerwiseError(f"seeds: {list(study.seeds)}: give each once, and none below 0")
     for name in study.datasets:
         study.dataset(name)
     for dataset, networks in study.networks.items():
@@ -261,10 +269,15 @@ def _check(study: Study) -> None:
             raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
         for path in study.paths(dataset):
             study.segment(path)
+            _check_uses(study, path)
         for path in networks:
             if words.parse(study.segment(path).layers[-1]).width != "outputs":
                 raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
     known = {f"{d}/{p}" for d in study.networks for p in study.paths(d)}
+    paths = {path for dataset in study.networks for path in study.paths(dataset)}
+    for path in study.keep or ():
+        if path not in paths:
+            raise LayerwiseError(f"keep: no path {path!r}{nearest(path, paths)}")
     for probe in study.probes.values():
         for each in probe.networks:
             if each not in known:
@@ -273,3 +286,12 @@ def _check(study: Study) -> None:
         if "network" in verdict and verdict["network"] not in known:
             where = f"verdict on {verdict['item']!r}"
             raise LayerwiseError(f"{where}: no network {verdict['network']!r}{nearest(verdict['network'], known)}")
+
+
+def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:
+    """Refuse a fit that would have to be there before itself."""
+    for node in prefixes(path):
+        if node in above:
+            raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is itself part of")
+        for used in study.segment(node).uses:
+            _check_uses(study, used, (*above, node))

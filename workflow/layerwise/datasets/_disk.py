@@ -47,7 +47,10 @@ def content(tensors: dict[str, dict[str, Tensor]]) -> str:
 def write(folder: Path, tensors: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> None:
     """Write what `prepare` made. A folder that has a record is whole: an old one goes first, the new one comes last."""
     folder = Path(folder)
-    (folder / RECORD).unlink(missing_ok=True)
+    try:
+        (folder / RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise LayerwiseError(f"{folder}: cannot be written ({error.strerror}); check the permissions") from None
     for split in SPLITS:
         store.write_tensors(folder / f"{split}.safetensors", tensors[split])
     store.write_json(folder / RECORD, record)

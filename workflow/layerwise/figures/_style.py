@@ -93,6 +93,7 @@ def new(width: float, height: float) -> Figure:
     """Return an empty figure, in inches, that belongs to no global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]  # inches
     return figure
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._style import bar, decimal_ticks, looks, new, over_seeds, provenance
+from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.intervals import interval
 from layerwise.results import StudyResults
 
@@ -45,13 +47,13 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ends: list[tuple[float, str]] = []
     for i, (path, label) in enumerate(networks.items()):
         mine = table[table["path"] == path].groupby("depth")[options.measure]
-        told = [(float(depth), *interval(values)) for depth, values in mine]  # type: ignore[arg-type]
+        told = [(depth, *_interval(values, logarithmic)) for depth, values in mine]
         told = [t for t in told if t[1] > 0]  # an exact zero has no place on a logarithmic axis
         if not told:
             continue
         aside = 0.24 * (i / max(1, len(networks) - 1) - 0.5)  # so that error bars stand side by side
         x, y = [t[0] + (aside if t[0] else 0) for t in told], [t[1] for t in told]
-        bars = [[bar(mean, half, logarithmic)[end][0] for _, mean, half in told] for end in (0, 1)]
+        bars = [[t[2] for t in told], [t[3] for t in told]]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes}
         ax.errorbar(x, y, yerr=bars, label=label, elinewidth=0.9, **style)  # type: ignore[arg-type]
         ends.append((y[-1], label))
@@ -70,12 +72,23 @@ def draw(results: StudyResults, options: Options) -> Figure:
     return figure
 
 
+def _interval(values: pd.Series, logarithmic: bool) -> tuple[float, float, float]:
+    """Return the mean, and how far the interval reaches below and above it; of the logarithms on such an axis."""
+    if not logarithmic:
+        mean, half = interval(values)
+        return mean, max(0.0, half), max(0.0, half)  # max gives 0.0 for the nan of a single seed
+    mean, half = interval(np.log10(values[values > 0]))
+    low, middle, high = (10 ** (mean + end * max(0.0, half)) for end in (-1, 0, 1))
+    return middle, middle - low, high - middle
+
+
 def caption(results: StudyResults, options: Options) -> str:
     what = {
         "train_lsd": "Least squares distance ||Y - Z Z+ Y||^2 / N from the training representation Z to the targets Y "
         "(thesis eq. 5.3)"
     }.get(options.measure, f"{options.measure.replace('_', ' ').capitalize()} of a ridge read-out")
+    geometric = "" if "accuracy" in options.measure else "geometric "
     return (
-        f"{what} at every depth of the networks on {options.dataset}: {over_seeds(results)}. Networks stand in the "
+        f"{what} at every depth of the networks on {options.dataset}: {geometric}{over_seeds(results)}. Networks stand in the "
         f"legend from the highest end to the lowest. {provenance(results, f'networks/*/{options.probe}.csv')}"
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._style import grid, looks, over_seeds, provenance
-from layerwise.intervals import interval
+from layerwise.figures._style import grid, looks, provenance
 from layerwise.results import StudyResults
 
 FLOOR = 1e-6  # below is what float32 leaves of a zero
@@ -63,20 +61,17 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def _line(ax: Axes, table: pd.DataFrame, measure: str, label: str, **style) -> None:  # noqa: ANN003
-    """Draw the geometric mean over the seeds at every rank, with a band for its interval."""
-    logs = np.log10(table[measure].clip(lower=FLOOR)).groupby(table["rank"])
-    rank, mean, half = np.array([(rank, *interval(values)) for rank, values in logs], dtype=float).T
-    there = mean > np.log10(FLOOR)
-    rank, mean, half = rank[there], mean[there], np.nan_to_num(half[there])
-    ax.plot(rank, 10**mean, label=label, **style)
-    low, high = 10 ** np.maximum(mean - half, np.log10(FLOOR)), 10 ** np.minimum(mean + half, 0)
-    ax.fill_between(rank, low, high, color=style["color"], alpha=0.15, lw=0)
+    """Draw the median over the seeds at every rank, with a band from the least to the largest of them."""
+    told = table.groupby("rank")[measure].agg(["median", "min", "max"]).clip(lower=FLOOR)
+    told = told[told["median"] > FLOOR]
+    ax.plot(told.index, told["median"], label=label, **style)
+    ax.fill_between(told.index, told["min"], told["max"], color=style["color"], alpha=0.15, lw=0)
 
 
 def caption(results: StudyResults, options: Options) -> str:
     what = "Singular values, over the largest," if options.measure == "value" else "Shares of the variance"
     return (
         f"{what} of the centred training representation on {options.dataset} at several depths before the "
-        f"output: geometric {over_seeds(results)}; what is below {FLOOR:g} is taken as that. "
+        f"output: median and range over {len(results.study.seeds)} seeds, down to {FLOOR:g}. "
         f"{provenance(results, f'networks/*/{options.probe}.csv')}"
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 from layerwise import greedy
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError
-from layerwise.linalg import STRENGTHS, Gram, Normal, eigh, fix_signs, lsd, principal
+from layerwise.linalg import STRENGTHS, Gram, Normal, augmented_axes, lsd, principal
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 from layerwise.words import parse
 
@@ -134,8 +134,8 @@ class Streamed:
         self.gram = _gram(inputs, y)
         self.normal = Normal(self.gram)
         self.given = 1 + inputs.fan_in + y.shape[1]
-        given = options.strength
-        self.strength = given if isinstance(given, float) else self.normal.best(STRENGTHS)
+        given = "gcv" if options.strength is None else options.strength
+        self.strength = self.normal.best(STRENGTHS) if isinstance(given, str) else float(given)
 
     @property
     def errors(self) -> Tensor:
@@ -190,11 +190,7 @@ def components(inputs: greedy.Inputs, gram: Gram, y: Tensor, beta: float) -> Ten
     second, y = gram.second.clone(), y.double()
     cross = sum((rows.flatten(1).T @ y[samples] for rows, samples in inputs.rows()), torch.zeros_like(second[:n, n:]))
     second[:n, n:], second[n:, :n], second[n:, n:] = cross, cross.T, y.T @ y
-    values, vectors = eigh(second)
-    # A large beta goes onto a square root: in the Gram, beta^2 would drown the components of Z in rounding.
-    root = values.clamp(min=0).sqrt()[:, None] * vectors.T
-    root[:, n:] *= beta
-    return fix_signs(torch.linalg.svd(root).Vh.T)[:, : inputs.width]
+    return augmented_axes(second, n, beta)[:, : inputs.width]
 
 
 def sorted_samples(inputs: greedy.Inputs) -> greedy.Solution:

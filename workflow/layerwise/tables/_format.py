@@ -11,7 +11,7 @@ HALF = "_half_width"
 
 
 def number(value: Any) -> str:
-    """Return a number with four significant digits, a whole number or a text as it is, nothing for nan."""
+    """Return a number with up to four significant digits, a whole number or a text as it is, nothing for nan."""
     if value is None or value is pd.NA:
         return ""
     if isinstance(value, str):
@@ -19,11 +19,7 @@ def number(value: Any) -> str:
     x = float(value)
     if math.isnan(x):
         return ""
-    if isinstance(value, (bool, int)) or (x == int(x) and abs(x) >= 1000 and abs(x) < 1e15):
-        return f"{int(x):,}"
-    if x == 0 or 1e-3 <= abs(x) < 1e5:
-        return f"{x:.{max(0, 3 - math.floor(math.log10(abs(x) or 1)))}f}"
-    return f"{x:.2e}"
+    return f"{x:,.0f}" if 1000 <= abs(x) < 1e15 else f"{x:.4g}"
 
 
 def plus_minus(mean: float, half_width: float) -> str:
@@ -33,6 +29,7 @@ def plus_minus(mean: float, half_width: float) -> str:
     if mean != 0 and not 1e-3 <= abs(mean) < 1e5:
         power = math.floor(math.log10(abs(mean)))
         return f"({mean / 10**power:.2f} ± {half_width / 10**power:.2f})e{power:+03d}"
+    half_width = half_width if half_width > 1e-9 * abs(mean) else 0.0  # rounding alone
     digits = 2 if half_width == 0 else min(4, max(0, 1 - math.floor(math.log10(half_width))))
     return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 

@@ -37,18 +37,18 @@ def _row(results: StudyResults, dataset: str, path: str, control: str | None) ->
     row: dict[str, object] = {
         "dataset": dataset,
         "network": results.networks(dataset, (path,))[path],
-        "path": path,
         "method": results.method(path),
         "parameters": round(results.interval(dataset, path, "total_parameters")[0]),
     }
     row["seconds"], row["seconds_half_width"] = results.interval(dataset, path, "total_seconds")
-    row["measure"] = "accuracy, %" if measure == "accuracy" else "mean squared error"
+    row["measure"] = "accuracy %" if measure == "accuracy" else "mse"
     for split in SPLITS:
         row[split], row[f"{split}_half_width"] = results.interval(dataset, path, f"{split}_{measure}")
-    row["n"] = len(results.values(dataset, path, f"train_{measure}"))
     own = control in (None, path)
     gap = (np.nan, np.nan) if own else difference(results, dataset, path, str(control), f"test_{measure}")
     row["difference"], row["difference_half_width"] = gap
+    row["n"] = len(results.values(dataset, path, f"train_{measure}"))
+    row["path"] = path
     return row
 
 

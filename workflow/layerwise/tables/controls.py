@@ -35,9 +35,9 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         row: dict[str, object] = {
             "dataset": dataset,
             "network": results.networks(dataset, (path,))[path],
-            "measure": "test accuracy, %" if measure == "accuracy" else "test mean squared error",
+            "measure": "accuracy %" if measure == "accuracy" else "mse",
         }
-        row["value"], row["value_half_width"] = results.interval(dataset, path, f"test_{measure}")
+        row["test"], row["test_half_width"] = results.interval(dataset, path, f"test_{measure}")
         row["n"] = len(results.values(dataset, path, f"test_{measure}"))
         for kind, controls in (("random", options.random), ("backprop", options.backprop)):
             row |= _against(results, dataset, path, kind, controls.get(name), f"test_{measure}")

@@ -1,0 +1,39 @@
+"""The environment: jobs find this Python and this package, and data sets lie where the variable says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from layerwise import environment
+
+
+def test_a_job_finds_the_python_that_runs_and_the_package_of_this_clone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    environment.pass_to_jobs()
+    assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
+    code = "import layerwise, sys; print(layerwise.__file__)"
+    done = subprocess.run(["python", "-c", code], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == Path(environment.__file__).parent
+
+
+def test_what_was_on_the_python_path_stays_on_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.setenv("PYTHONPATH", "one:two")
+    environment.pass_to_jobs()
+    assert os.environ["PYTHONPATH"].endswith(":one:two")
+    assert sys.path[-1] == str(tmp_path)  # a module of the working directory, such as a method of the user's own
+
+
+def test_the_variable_goes_before_what_is_configured(monkeypatch):
+    monkeypatch.delenv("LAYERWISE_DATA_ROOT", raising=False)
+    assert environment.data_root("data") == Path("data")
+    monkeypatch.setenv("LAYERWISE_DATA_ROOT", "elsewhere")
+    assert environment.data_root("data") == Path("elsewhere")
+    monkeypatch.setenv("LAYERWISE_DATA_ROOT", "")
+    assert environment.data_root("data") == Path("data")

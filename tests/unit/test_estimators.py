@@ -1,0 +1,241 @@
+"""The scikit-learn face: its conventions, and that it gives what the methods give."""
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pickle
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits, make_moons
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from layerwise import estimators, plugins
+from layerwise.data import Features, Split, Task
+from layerwise.estimators import (
+    DensityMatrixTransformer,
+    PCATransformer,
+    PlatonicClassifier,
+    PlatonicRegressor,
+    RandomFeaturesTransformer,
+    RidgeReadoutClassifier,
+    RidgeReadoutRegressor,
+    SGDNetworkClassifier,
+    SGDNetworkRegressor,
+)
+from layerwise.methods import Segment, platonic, sgd
+
+pytestmark = pytest.mark.filterwarnings("ignore::layerwise.errors.LayerwiseWarning")
+ALL = [getattr(estimators, name) for name in estimators.__all__]
+# Checks that cannot hold, with the reason for each: none. scikit-learn skips its array API check by itself.
+EXPECTED_FAILED_CHECKS: dict[str, dict[str, str]] = {}
+# Few steps suffice for the small problems of the checks.
+QUICK = {"SGDNetworkClassifier": {"lr": 0.02, "epochs": 8}, "SGDNetworkRegressor": {"lr": 0.02, "epochs": 12}}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(1200)
+    x, y = x[order] / 16, y[order]
+    return x[:800], y[:800], x[800:], y[800:]
+
+
+@parametrize_with_checks(
+    [cls(**QUICK.get(cls.__name__, {})) for cls in ALL],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS.get(type(estimator).__name__, {}),
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(estimators.__path__)] + [""])
+def test_the_examples_run(name):
+    module = importlib.import_module(f"layerwise.estimators.{name}".rstrip("."))
+    found = doctest.testmod(module)
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_parameters_are_the_options_of_the_method(cls):
+    parameters = inspect.signature(cls).parameters
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters.values())
+    options = {f.name: f.default for f in dataclasses.fields(cls._method.Options)}
+    own = {"optimizer", "batch", "epochs"} if cls._method is sgd else set()  # a notebook's data are small
+    assert {n: parameters[n].default for n in options if n not in own} == {
+        n: d for n, d in options.items() if n not in own
+    }
+    more = {"layers", "image_shape", "device", "random_state", "validation_fraction"}
+    assert set(parameters) - set(options) <= more
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_every_parameter_is_documented(cls):
+    text = inspect.getdoc(cls)
+    for name in inspect.signature(cls).parameters:
+        assert f"\n{name} : " in text
+    for part in ("Parameters\n", "Attributes\n", "Examples\n", "module_ : ", "record_ : "):
+        assert part in text
+    assert "{" not in text.replace('{"auto", "cpu", "cuda"}', "").replace("{'", "")
+
+
+def test_a_classifier_gives_what_its_method_gives(digits):
+    x, y, more, _ = digits
+    found = PlatonicClassifier(layers=("dense 40", "tanh"), alpha=0.1, random_state=3).fit(x, y)
+    seed = int(np.random.RandomState(3).randint(2**31 - 1))
+    train = Split(torch.from_numpy(x), torch.from_numpy(y))
+    features = Features(train, train.rows(torch.tensor([], dtype=torch.int64)), Task("onehot", 10))
+    segment = Segment(("dense 40", "tanh", "dense outputs"), (64,), 10)
+    twin = platonic.fit(segment, features, platonic.Options(alpha=0.1), seed=seed, device=torch.device("cpu"))
+    assert found.layers_ == twin.layers
+    scores = twin.module(torch.from_numpy(more)).detach().numpy()
+    np.testing.assert_allclose(found.decision_function(more), scores)
+    assert (found.predict(more) == scores.argmax(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "least"),
+    [
+        (PlatonicClassifier(layers=("dense 100", "tanh"), solver="ridge", alpha=0.1, random_state=0), 0.85),
+        (RidgeReadoutClassifier(), 0.8),
+        (SGDNetworkClassifier(lr=0.01, epochs=15, random_state=0), 0.85),
+        (make_pipeline(DensityMatrixTransformer(layers=("dense 40", "relu")), RidgeReadoutClassifier()), 0.8),
+        (make_pipeline(RandomFeaturesTransformer(random_state=0), RidgeReadoutClassifier()), 0.8),
+    ],
+)
+def test_digits_are_told_apart(digits, estimator, least):
+    x, y, more, labels = digits
+    assert clone(estimator).fit(x, y).score(more, labels) > least
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PlatonicRegressor(layers=("dense 32", "tanh"), alpha=0.1, random_state=0),
+        RidgeReadoutRegressor(),
+        SGDNetworkRegressor(layers=("dense 8", "tanh"), lr=0.02, epochs=20, random_state=0),
+    ],
+)
+def test_one_and_two_targets(estimator):
+    x, y = load_diabetes(return_X_y=True)
+    x, y = 10 * x, (y - y.mean()) / y.std()
+    one = clone(estimator).fit(x, y)
+    assert one.predict(x).shape == (442,)
+    assert one.score(x, y) > 0.4
+    two = clone(estimator).fit(x, np.stack([y, -y], 1))
+    assert two.predict(x).shape == (442, 2)
+    assert two.score(x, np.stack([y, -y], 1)) > 0.4
+
+
+@pytest.mark.parametrize("cls", [PlatonicClassifier, RidgeReadoutClassifier, SGDNetworkClassifier])
+def test_two_classes_have_one_score(cls):
+    x, y = make_moons(60, random_state=0)
+    names = np.array(["left", "right"])[y]
+    found = cls(**QUICK.get(cls.__name__, {})).fit(x, names)
+    scores = found.decision_function(x)
+    assert scores.shape == (60,)
+    assert found.layers_[-1] == "dense 1"
+    assert (found.predict(x) == found.classes_[(scores > 0).astype(int)]).all()
+    assert found.score(x, names) > 0.7
+
+
+def test_probabilities():
+    x, y = make_moons(60, random_state=0)
+    two = SGDNetworkClassifier(epochs=2, random_state=0).fit(x, y)
+    np.testing.assert_allclose(two.predict_proba(x)[:, 1], 1 / (1 + np.exp(-two.decision_function(x))))
+    three = SGDNetworkClassifier(epochs=2, random_state=0).fit(x, y + (x[:, 0] > 1))
+    assert three.predict_proba(x).shape == (60, 3)
+    np.testing.assert_allclose(three.predict_proba(x).sum(1), 1)
+    assert not hasattr(SGDNetworkClassifier(loss="mse"), "predict_proba")
+    assert not hasattr(PlatonicClassifier(), "predict_proba")
+
+
+@pytest.mark.parametrize("cls", [DensityMatrixTransformer, PCATransformer, RandomFeaturesTransformer])
+def test_images_go_from_one_estimator_to_the_next(digits, cls):
+    x, y, more, _ = digits
+    first = cls(layers=("conv 3 5", "relu", "maxpool 2"), image_shape=(1, 8, 8), random_state=0).fit(x, y)
+    assert first.output_shape_ == (5, 3, 3)
+    between = first.transform(more)
+    assert between.shape == (400, 45)
+    assert list(first.get_feature_names_out()[:2]) == [f"{cls.__name__.lower()}{i}" for i in (0, 1)]
+    second = clone(first).set_params(layers=("conv 2 4", "relu"), image_shape=first.output_shape_)
+    assert second.fit(first.transform(x), y).transform(between).shape == (400, 16)
+    images = torch.from_numpy(more).reshape(-1, 1, 8, 8)
+    np.testing.assert_allclose(between, first.module_(images).flatten(1).detach().numpy())
+
+
+def test_float32_stays_float32(digits):
+    x, y, *_ = digits
+    for cls in (SGDNetworkClassifier, RidgeReadoutClassifier):
+        found = cls(**({"epochs": 2} if cls is SGDNetworkClassifier else {})).fit(x.astype(np.float32), y)
+        assert found.decision_function(x).dtype == np.float32
+
+
+def test_patience_holds_samples_out(digits):
+    x, y, *_ = digits
+    network = SGDNetworkClassifier(patience=3, epochs=100, lr=0.02, validation_fraction=0.25, random_state=1).fit(x, y)
+    assert network.n_iter_ == network.record_["best_epoch"] + 3 < 100
+    assert network.record_["steps"] == network.n_iter_ * 19  # 600 of 800 samples, by 32
+    assert "valid_accuracy" in network.record_["history"][0]
+
+
+@pytest.mark.parametrize("cls", [PlatonicClassifier, SGDNetworkClassifier, RandomFeaturesTransformer])
+def test_random_state_decides(digits, cls):
+    x, y, *_ = digits
+
+    def outcome(state):
+        quick = {"epochs": 1} if cls is SGDNetworkClassifier else {}
+        found = cls(random_state=state, **quick).fit(x, y)
+        return torch.cat([p.flatten() for p in found.module_.parameters()])
+
+    assert torch.equal(outcome(0), outcome(0))
+    assert torch.equal(outcome(0), outcome(np.random.RandomState(0)))
+    assert not torch.equal(outcome(0), outcome(1))
+    assert not torch.equal(outcome(None), outcome(None))
+
+
+def test_searches_pipelines_and_pickles(digits):
+    x, y, *_ = digits
+    search = GridSearchCV(
+        PlatonicClassifier(random_state=0), {"beta": np.array([0.5, 2]), "tries": np.arange(1, 3)}, cv=2
+    )
+    search.fit(x[:200], y[:200])
+    assert search.best_score_ > 0.5
+    network = make_pipeline(DensityMatrixTransformer(), SGDNetworkClassifier(epochs=3))
+    assert cross_val_score(network, x[:200], y[:200], cv=2).shape == (2,)
+    again = pickle.loads(pickle.dumps(search.best_estimator_))  # the user's own, made here
+    np.testing.assert_array_equal(again.decision_function(x), search.best_estimator_.decision_function(x))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (PlatonicClassifier(layers=("dens 3",)), "did you mean 'dense'"),
+        (PlatonicClassifier(layers="dense 3"), "give a sequence of words"),
+        (PlatonicClassifier(projection="pcb"), "option 'projection' is 'pcb'; did you mean 'pca'"),
+        (PlatonicClassifier(tries=0), "tries: 0"),
+        (PlatonicClassifier(tries=1.5), "option 'tries' is 1.5, which is not int"),
+        (PlatonicClassifier(device="tpu"), "device 'tpu'"),
+        (SGDNetworkClassifier(lr=-1), "'lr' is -1"),
+        (SGDNetworkClassifier(patience=2, validation_fraction=2.0), "test_size"),
+        (RandomFeaturesTransformer(image_shape=(1, 7, 8)), "not that of 64 features"),
+        (RandomFeaturesTransformer(image_shape=(8, 8)), "give .channels, height, width"),
+        (RandomFeaturesTransformer(layers=("conv 3 2",)), "needs images"),
+        (RandomFeaturesTransformer(layers=("dense outputs",)), "leave scores to a classifier"),
+        (DensityMatrixTransformer(variance=2.0), "variance"),
+    ],
+)
+def test_a_mistake_is_a_value_error_in_one_line(digits, estimator, said):
+    x, y, *_ = digits
+    with pytest.raises(ValueError, match=said):
+        estimator.fit(x, y)
+
+
+def test_the_plugins_are_the_options_shown():
+    assert plugins.documentation("methods", "platonic")["beta"] in inspect.getdoc(PlatonicRegressor)

@@ -1,0 +1,99 @@
+"""The machine: devices, threads, and what is measured and written down."""
+
+import platform
+import subprocess
+import time
+
+import pytest
+import torch
+
+from layerwise import machine
+from layerwise.errors import LayerwiseError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_auto_takes_what_is_there(no_gpu):
+    assert machine.device("auto") == torch.device("cpu")
+    assert machine.device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.device("auto") == torch.device("cuda")
+    assert machine.device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_that_is_not_there_is_said_with_the_cure(no_gpu):
+    with pytest.raises(LayerwiseError, match="device 'cuda': no GPU that torch can use is here; set device: cpu or auto"):
+        machine.device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:7", "", "CPU"])
+def test_an_unknown_device_is_refused(name):
+    with pytest.raises(LayerwiseError, match=f"device {name!r}: say auto, cpu or cuda"):
+        machine.device(name)
+
+
+def test_threads_are_at_least_one():
+    before = torch.get_num_threads()
+    try:
+        machine.deterministic(torch.device("cpu"), 0)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_meter_reads_wall_seconds_and_the_peak():
+    cpu = torch.device("cpu")
+    with machine.metered(cpu) as reading:
+        time.sleep(0.05)
+        block = torch.ones(2**25)  # 128 MB
+        del block
+    with machine.metered(cpu) as after:
+        pass
+    assert 0.05 <= reading["seconds"] < 5
+    assert reading["peak_memory_mb"] > 128
+    if platform.system() == "Linux":  # which can forget a peak that is over
+        assert reading["peak_memory_mb"] - after["peak_memory_mb"] > 64
+
+
+def test_the_record_says_where_when_and_with_what():
+    record = machine.provenance(torch.device("cpu"))
+    assert record["device"] == "cpu"
+    assert record["threads"] == torch.get_num_threads()
+    assert record["versions"]["torch"] == torch.__version__
+    assert platform.machine() in record["machine"]
+    assert machine.processor() in record["machine"]
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_revision_has_a_plus_where_the_code_was_changed(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    code = tmp_path / "package" / "machine.py"
+    code.write_text("1")
+    monkeypatch.setattr(machine, "__file__", str(code))
+    git(tmp_path, "init", "-q")
+    assert machine.revision() == ""  # no commit yet
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    head = git(tmp_path, "rev-parse", "--short", "HEAD")
+    (tmp_path / "results.csv").write_text("not code")
+    assert machine.revision() == head
+    code.write_text("2")
+    assert machine.revision() == head + "+"
+
+
+def test_a_machine_without_git_has_no_revision(monkeypatch):
+    def missing(*words, **more):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert machine.revision() == ""

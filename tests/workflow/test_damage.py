@@ -1,0 +1,214 @@
+"""Files that are cut short, old, or of something else are refused in one line, and made anew once they are gone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from layerwise import store
+
+STALE = "made for other options or by other code than the study asks for now; run snakemake"
+ON_D4 = [("fit", "digits", "d4/ridge"), ("represent", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def forget(lab, path):
+    """Take away what was fitted and seen of a node, so that its verbs have something to do."""
+    for name in ("fit.json", "segment.safetensors", "score.json", "lsd.csv"):
+        (lab.node(path) / name).unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- results of other options
+
+
+@pytest.mark.parametrize("verb", ON_D4, ids=lambda v: v[0])
+def test_a_parent_of_another_digest_is_refused(lab, verb):
+    record = lab.node("d4") / "fit.json"
+    record.write_text(record.read_text().replace(store.read_json(record)["digest"], "0" * 16))
+    if verb[0] == "fit":
+        forget(lab, "d4/ridge")
+    (lab.node("d4/ridge") / "score.json").unlink(missing_ok=True)
+    lab(*verb).refuses("results/tiny/networks/digits/seed0/d4/fit.json: " + STALE)
+
+
+@pytest.mark.parametrize("verb", ["fits", "figure readout_depth", "table accuracy"])
+def test_a_stale_fit_never_reaches_a_table(lab, verb):
+    lab.edit("conv 3 4", "conv 3 5")
+    before = lab.files()
+    lab(*verb.split()).refuses("seed0/d4/fit.json: " + STALE)
+    assert lab.files() == before
+
+
+def test_another_option_is_stale_down_the_path_and_nowhere_else(lab):
+    lab.edit("maxpool 2]}", "maxpool 2], variance: 0.5}")
+    for verb in ON_D4[1:]:
+        lab(*verb).refuses("seed0/d4", STALE)
+    assert "left alone" in lab.must("fit", "digits", "mlp")
+
+
+@pytest.mark.parametrize(
+    "verb", ["fit digits mlp", "represent digits mlp", "probe lsd digits mlp", "fits", "figure readout_depth"]
+)
+def test_a_data_set_of_other_options_is_refused(lab, verb):
+    lab.edit("valid: 0.2", "valid: 0.3")
+    before = lab.files()
+    line = lab(*verb.split()).refuses("results/tiny/datasets/digits/dataset.json: made for other options or by other code")
+    assert "run" in line.rsplit(";", 1)[1]
+    assert lab.files() == before
+
+
+def test_features_of_an_older_fit_are_refused(lab):
+    """A parent that was fitted anew, and not run over the data since."""
+    features = lab.node("d4") / "train.safetensors"
+    old = features.read_bytes()
+    lab.edit("maxpool 2]}", "maxpool 2], variance: 0.5}")
+    lab.must("fit", "digits", "d4")
+    lab("fit", "digits", "d4/ridge").refuses("seed0/d4/train.safetensors: " + STALE)
+    lab.must("represent", "digits", "d4")
+    assert features.read_bytes() != old
+    lab.must("fit", "digits", "d4/ridge")
+
+
+def test_a_score_of_an_older_fit_is_refused(lab):
+    old = (lab.node("mlp") / "score.json").read_bytes()
+    lab.edit("epochs: 2", "epochs: 3")
+    lab.must("fit", "digits", "mlp")
+    lab("fits").refuses("seed0/mlp/score.json: of another fit")
+    assert (lab.node("mlp") / "score.json").read_bytes() == old
+    lab.must("represent", "digits", "mlp")
+    lab.must("fits")
+
+
+def test_what_a_probe_saw_of_an_older_fit_is_refused(lab):
+    lab.edit("epochs: 2", "epochs: 3")
+    for verb in ("fit digits mlp", "represent digits mlp", "fits"):
+        lab.must(*verb.split())
+    lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: of another fit")
+
+
+def test_fits_of_another_run_are_refused(lab):
+    lab.edit("epochs: 2", "epochs: 3")
+    for verb in ("fit digits mlp", "represent digits mlp", "probe lsd digits mlp"):
+        lab.must(*verb.split())
+    lab("table", "accuracy").refuses("results/tiny/fits.csv: does not hold the fits that are there now")
+    lab.must("fits")
+    lab.must("table", "accuracy")
+
+
+# ---------------------------------------------------------------- half-done fits
+
+
+@pytest.mark.parametrize("digest", ["of something else", None])
+def test_a_half_done_fit_of_something_else_is_not_taken_up(lab, digest):
+    folder = lab.node("mlp")
+    want = (folder / "segment.safetensors").read_bytes()
+    forget(lab, "mlp")
+    notes = {"notes": "{}", **({"digest": digest} if digest else {})}
+    store.write_tensors(folder / ".resume.safetensors", {"weights.0.weight": torch.zeros(3)}, notes)
+    lab.must("fit", "digits", "mlp")
+    assert (folder / "segment.safetensors").read_bytes() == want
+    assert not (folder / ".resume.safetensors").exists()
+
+
+def test_a_half_done_fit_that_is_cut_short_says_what_to_do(lab):
+    forget(lab, "mlp")
+    sidecar = lab.node("mlp") / ".resume.safetensors"
+    sidecar.write_bytes(b"\x00" * 7)
+    lab("fit", "digits", "mlp").refuses(".resume.safetensors: cut short, or not a safetensors file; delete it and run")
+    sidecar.unlink()
+    lab.must("fit", "digits", "mlp")
+
+
+# ---------------------------------------------------------------- files cut short
+
+DAMAGED = {
+    "features": ("networks/digits/seed0/d4/train.safetensors", "fit digits d4/ridge", "represent digits d4"),
+    "weights": ("networks/digits/seed0/d4/segment.safetensors", "represent digits d4", "fit digits d4"),
+    "record of a fit": ("networks/digits/seed0/d4/fit.json", "represent digits d4", "fit digits d4"),
+    "record of its own fit": ("networks/digits/seed0/d4/fit.json", "fit digits d4", "fit digits d4"),
+    "score": ("networks/digits/seed0/mlp/score.json", "fits", "represent digits mlp"),
+    "its own score": ("networks/digits/seed0/mlp/score.json", "represent digits mlp", "represent digits mlp"),
+    "record of the data": ("datasets/digits/dataset.json", "fit digits mlp", "dataset digits"),
+    "samples": ("datasets/digits/train.safetensors", "fit digits mlp", "dataset digits"),
+}
+
+
+@pytest.mark.parametrize("how", ["half", "empty"])
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_file_is_named_and_made_anew_once_it_is_gone(lab, what, how):
+    name, verb, cure = DAMAGED[what]
+    path = lab.results(name)
+    whole = path.read_bytes()
+    if what in ("features", "weights"):
+        forget(lab, "d4/ridge")
+        (lab.node("d4") / "score.json").unlink()
+    path.write_bytes(whole[: len(whole) // 2] if how == "half" else b"")
+    lab(*verb.split()).refuses(f"results/tiny/{name}: ", "delete it and run again")
+    path.unlink()
+    lab.must(*cure.split())
+    lab.must(*verb.split())
+    if path.suffix == ".safetensors":
+        assert path.read_bytes() == whole
+    else:
+        assert json.loads(path.read_text())["digest"] == json.loads(whole)["digest"]
+
+
+def test_features_of_fewer_samples_are_refused(lab):
+    path = lab.node("d4") / "train.safetensors"
+    forget(lab, "d4/ridge")
+    store.write_tensors(path, {"x": store.read_tensors(path)["x"][:-1]}, store.read_notes(path))
+    line = lab("fit", "digits", "d4/ridge").refuses("seed0/d4/train.safetensors: ", "samples where the data set has")
+    assert line.endswith("delete it and run again")
+
+
+def test_weights_of_another_shape_are_refused(lab):
+    path = lab.node("d4") / "segment.safetensors"
+    store.write_tensors(path, {"0.weight": torch.zeros(2, 1, 3, 3)})
+    (lab.node("d4") / "score.json").unlink()
+    lab("represent", "digits", "d4").refuses("seed0/d4/segment.safetensors: ", "delete it and run again")
+    path.unlink()
+    lab.must("fit", "digits", "d4")
+    lab.must("represent", "digits", "d4")
+
+
+@pytest.mark.parametrize("text", ["", "stage,lsd\n", "not,a\ntable"], ids=["empty", "no rows", "other columns"])
+def test_what_a_probe_saw_cut_short_is_named(lab, text):
+    path = lab.node("mlp") / "lsd.csv"
+    path.write_text(text)
+    lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: ", "run")
+    path.unlink()
+    lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: no such file; run the verb probe")
+
+
+@pytest.mark.parametrize("text", ["", "dataset,seed\n"], ids=["empty", "no rows"])
+def test_fits_cut_short_are_named(lab, text):
+    lab.results("fits.csv").write_text(text)
+    lab("table", "accuracy").refuses("results/tiny/fits.csv: ", "run")
+    lab.must("fits")
+    lab.must("table", "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("verb", "gone", "text"),
+    [
+        ("fit digits mlp", "datasets/digits/dataset.json", "dataset.json: no such file; run the step that makes it"),
+        ("fit digits d4/ridge", "networks/digits/seed0/d4/fit.json", "d4/fit.json: no such file; run the step"),
+        ("fit digits d4/ridge", "networks/digits/seed0/d4/train.safetensors", "d4/train.safetensors: no such file"),
+        ("represent digits mlp", "networks/digits/seed0/mlp/segment.safetensors", "segment.safetensors: no such file"),
+        ("fits", "networks/digits/seed0/mlp/score.json", "mlp/score.json: no such file"),
+        ("table accuracy", "fits.csv", "fits.csv: no such file"),
+    ],
+)
+def test_what_is_not_there_yet_is_named(lab, verb, gone, text):
+    forget(lab, "d4/ridge") if verb.endswith("ridge") else None
+    if verb.startswith("fit digits mlp"):
+        forget(lab, "mlp")
+    if verb.startswith("represent"):
+        (lab.node("mlp") / "score.json").unlink()
+    lab.results(gone).unlink()
+    lab(*verb.split()).refuses(text)

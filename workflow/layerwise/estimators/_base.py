@@ -1,0 +1,122 @@
+"""What all estimators share: from arrays to a method's `fit`, and from its fitted module back to arrays."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from layerwise import layers as layer_tools
+from layerwise import machine, plugins
+from layerwise.data import Features, Split, Task
+from layerwise.errors import LayerwiseError
+from layerwise.methods import Segment
+
+FLOATS = (np.float64, np.float32)
+
+C = TypeVar("C", bound="Network")
+
+COMMON = """image_shape : tuple of int, default=None
+        ``(channels, height, width)``, where a row of ``X`` is an image.
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything that is drawn; pass an int for the same fit again."""
+DEVICE = """device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute; ``auto`` is a GPU where there is one. The fitted module lies on the CPU."""
+ATTRIBUTES = """Attributes
+    ----------
+    module_ : torch.nn.Sequential
+        The fitted layers, scores or features out.
+    layers_ : tuple of str
+        The layer words with all widths filled in.
+    record_ : dict
+        What the method says of its fit.
+    n_features_in_ : int
+        Number of columns of ``X``."""
+
+
+def documented(cls: type[C]) -> type[C]:
+    """Fill in a class's docstring: ``{parameters}`` from its method's Options, which document themselves."""
+    defaults = cls.__init__.__kwdefaults__ or {}
+    types = {f.name: re.sub(r"Literal\[(.*?)\]", r"{\1}", str(f.type)) for f in dataclasses.fields(cls._method.Options)}
+    texts = plugins.documentation("methods", cls._method.__name__.rpartition(".")[2])
+    parts = [f"{name} : {types[name]}, default={defaults[name]!r}\n        {text}" for name, text in texts.items()]
+    if "layers" in defaults:
+        words = 'Layer words, such as ``("conv 3 6", "relu", "maxpool 2")``.'
+        parts.insert(0, f"layers : sequence of str, default={defaults['layers']!r}\n        {words}{cls._ending}")
+        parts.append(COMMON)
+    text = (cls.__doc__ or "").replace("{parameters}", "\n    ".join([*parts, DEVICE]))
+    cls.__doc__ = text.replace("{attributes}", ATTRIBUTES)
+    return cls
+
+
+class Network(BaseEstimator):
+    """A segment that a method fits, in scikit-learn's conventions."""
+
+    _method: ModuleType
+    _ending: str = ""
+    layers: Sequence[str] = ()
+    image_shape: tuple[int, ...] | None = None
+    device: str = "auto"
+    random_state: Any = None
+
+    def _fit_segment(self, words: tuple[str, ...], x: np.ndarray, y: np.ndarray, task: Task) -> Self:
+        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
+        method, name = self._method, type(self).__name__
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        train = Split(self._tensor(x), torch.from_numpy(y))
+        given = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
+        try:
+            options = plugins.typed(method.Options, given, name, method.__name__)
+            device = machine.device(self.device)
+            train, valid = self._hold_out(train, task, seed)
+            segment = Segment(words, tuple(train.x.shape[1:]), task.outputs)
+            features = Features(train, valid, task).to(device)
+            fitted = method.fit(segment, features, options, seed=seed, device=device)
+        except LayerwiseError as error:
+            raise ValueError(str(error)) from None
+        self.module_, self.layers_, self.record_ = fitted.module.cpu(), fitted.layers, fitted.record
+        return self
+
+    def _words(self) -> tuple[str, ...]:
+        if isinstance(self.layers, str):
+            raise ValueError(
+                f"layers is the text {self.layers!r}: give a sequence of words, such as ('dense 64', 'relu')"
+            )
+        return tuple(self.layers)
+
+    def _hold_out(self, train: Split, task: Task, seed: int) -> tuple[Split, Split]:
+        """Return a training and a validation split."""
+        return train, Split(train.x[:0], train.y[:0])
+
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""
+        shape = x.shape[1:] if self.image_shape is None else tuple(self.image_shape)
+        if prod(shape) != x.shape[1] or len(shape) not in (1, 3):
+            raise ValueError(
+                f"image_shape {shape} is not that of {x.shape[1]} features: give (channels, height, width)"
+            )
+        return torch.from_numpy(np.require(x, requirements=["C", "W"])).reshape(-1, *shape)
+
+    def _apply(self, X: Any) -> Tensor:
+        """Return what the fitted module gives for the rows of X, on the CPU."""
+        check_is_fitted(self)
+        x = self._tensor(validate_data(self, X, dtype=FLOATS, reset=False))
+        device = machine.device(self.device)
+        module = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
+        return layer_tools.apply(module, x, device=device)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers, as a grid search draws them, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,94 @@
+"""What classifiers and regressors share: a segment that ends in ``dense outputs``, classes and values of any shape."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from layerwise import layers as layer_tools
+from layerwise.data import Task
+from layerwise.estimators._base import FLOATS, Network
+
+
+class Predictor(Network):
+    """A segment whose last layer gives one score a target."""
+
+    _ending = " The last one, ``dense outputs``, may be left out."
+
+    def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
+        words = self._words()
+        ended = words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
+        return self._fit_segment(ended, x, y, task)
+
+
+class NetworkClassifier(ClassifierMixin, Predictor):
+    """A classifier: two classes are the signs of one score, more have a score each."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the network to samples of classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, one a row.
+        y : array-like of shape (n_samples,)
+            Their classes, of any type.
+        """
+        x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        count = len(self.classes_)
+        if count < 2:
+            raise ValueError(f"{type(self).__name__} needs samples of two classes or more; y holds one class")
+        names = tuple(map(str, self.classes_))
+        task = Task("signs", 1, names) if count == 2 else Task("onehot", count, names)
+        return self._fit_scores(x, labels.astype(np.int64), task)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores of the rows of X.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes, positive stands for ``classes_[1]``.
+        """
+        scores = self._apply(X).numpy()
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of each row of X, of shape (n_samples,)."""
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+
+class NetworkRegressor(RegressorMixin, Predictor):
+    """A regressor of one or several targets."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the network to values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, one a row.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their values.
+        """
+        x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
+        self._one_dimensional = y.ndim == 1
+        y = np.array(y, dtype=x.dtype).reshape(len(x), -1)
+        return self._fit_scores(x, y, Task("values", y.shape[1]))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the values of the rows of X, of the shape of `y` in `fit`."""
+        values = self._apply(X).numpy()
+        return values[:, 0] if self._one_dimensional else values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,143 @@
+"""Classifiers and regressors fitted in closed form: Platonic projections, and the linear read-out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from layerwise.estimators._base import documented
+from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
+from layerwise.methods import platonic, ridge
+
+
+class _Platonic(Predictor):
+    _method = platonic
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str] = ("dense 32", "tanh"),
+        projection: str = "random",
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        tries: int = 1,
+        solver: str = "pinv",
+        strength: str | float | None = None,
+        tolerance: float | None = None,
+        dtype: str = "float64",
+        ema: float | None = None,
+        bias: bool = True,
+        image_shape: tuple[int, ...] | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.layers = layers
+        self.projection = projection
+        self.alpha = alpha
+        self.beta = beta
+        self.tries = tries
+        self.solver = solver
+        self.strength = strength
+        self.tolerance = tolerance
+        self.dtype = dtype
+        self.ema = ema
+        self.bias = bias
+        self.image_shape = image_shape
+        self.device = device
+        self.random_state = random_state
+
+
+@documented
+class PlatonicClassifier(NetworkClassifier, _Platonic):
+    """Dense layers fitted in closed form to projections of their inputs and of the classes.
+
+    Parameters
+    ----------
+    {parameters}
+
+    {attributes}
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from layerwise.estimators import PlatonicClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> network = PlatonicClassifier(layers=("dense 128", "tanh"), alpha=0.1, random_state=0)
+    >>> network.fit(X[:1000] / 16, y[:1000]).score(X[1000:] / 16, y[1000:]) > 0.85
+    True
+    """
+
+
+@documented
+class PlatonicRegressor(NetworkRegressor, _Platonic):
+    """Dense layers fitted in closed form to projections of their inputs and of the values.
+
+    Parameters
+    ----------
+    {parameters}
+
+    {attributes}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerwise.estimators import PlatonicRegressor
+    >>> X = np.linspace(-1, 1, 500)[:, None]
+    >>> network = PlatonicRegressor(layers=("dense 16", "celu") * 2, tries=5, random_state=0)
+    >>> network.fit(X, np.sin(2 * np.pi * X[:, 0])).score(X, np.sin(2 * np.pi * X[:, 0])) > 0.99
+    True
+    """
+
+
+class _Ridge(Predictor):
+    _method = ridge
+    random_state = 0  # nothing is drawn
+
+    def __init__(self, *, strengths: Sequence[float] = (), device: str = "auto") -> None:
+        self.strengths = strengths
+        self.device = device
+
+
+@documented
+class RidgeReadoutClassifier(NetworkClassifier, _Ridge):
+    """The linear read-out: ridge regression on the targets, its strength by generalised cross-validation.
+
+    Parameters
+    ----------
+    {parameters}
+
+    {attributes}
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from layerwise.estimators import RidgeReadoutClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X[:, X[:1000].std(axis=0) > 0]
+    >>> RidgeReadoutClassifier().fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.85
+    True
+    """
+
+
+@documented
+class RidgeReadoutRegressor(NetworkRegressor, _Ridge):
+    """The linear read-out: ridge regression, its strength by generalised cross-validation.
+
+    Parameters
+    ----------
+    {parameters}
+
+    {attributes}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from layerwise.estimators import RidgeReadoutRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> RidgeReadoutRegressor().fit(X, y).score(X, y) > 0.5
+    True
+    """

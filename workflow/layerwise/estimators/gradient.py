@@ -1,0 +1,144 @@
+"""Classifiers and regressors trained end to end by gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.utils.metaestimators import available_if
+
+from layerwise.data import Split, Task
+from layerwise.estimators._base import documented
+from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
+from layerwise.methods import sgd
+
+
+class _SGDNetwork(Predictor):
+    _method = sgd
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str] = ("dense 64", "relu"),
+        optimizer: str = "adam",
+        lr: float | None = None,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        epochs: int = 100,
+        batch: int = 32,
+        schedule: str = "constant",
+        step: int = 0,
+        milestones: Sequence[int] = (),
+        gamma: float = 0.1,
+        loss: str = "auto",
+        patience: int = 0,
+        init: str = "torch",
+        validation_fraction: float = 0.1,
+        image_shape: tuple[int, ...] | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.layers = layers
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch = batch
+        self.schedule = schedule
+        self.step = step
+        self.milestones = milestones
+        self.gamma = gamma
+        self.loss = loss
+        self.patience = patience
+        self.init = init
+        self.validation_fraction = validation_fraction
+        self.image_shape = image_shape
+        self.device = device
+        self.random_state = random_state
+
+    def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
+        super()._fit_scores(x, y, task)
+        self.n_iter_ = self.record_["epochs"]
+        return self
+
+    def _hold_out(self, train: Split, task: Task, seed: int) -> tuple[Split, Split]:
+        if not self.patience:
+            return super()._hold_out(train, task, seed)
+        index = train_test_split(
+            np.arange(len(train)),
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=train.y.numpy() if task.classifies else None,
+        )
+        fitted, held = (train.rows(torch.from_numpy(i)) for i in index)
+        return fitted, held
+
+
+def _has_probabilities(estimator: Any) -> bool:
+    return estimator.loss != "mse"
+
+
+@documented
+class SGDNetworkClassifier(NetworkClassifier, _SGDNetwork):
+    """A network trained end to end by gradient descent, on cross-entropy.
+
+    Parameters
+    ----------
+    {parameters}
+    validation_fraction : float, default=0.1
+        Share of the samples held out for `patience`, classes in proportion. Without `patience` none are.
+
+    {attributes}
+    classes_ : ndarray of shape (n_classes,)
+        The classes.
+    n_iter_ : int
+        Epochs run.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from layerwise.estimators import SGDNetworkClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> network = SGDNetworkClassifier(layers=("dense 64", "relu"), epochs=10, random_state=0)
+    >>> network.fit(X[:1000] / 16, y[:1000]).score(X[1000:] / 16, y[1000:]) > 0.85
+    True
+    """
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``; not with loss mse."""
+        scores = self._apply(X)
+        if len(self.classes_) == 2:
+            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)  # logistic is softmax of (0, score)
+        return scores.softmax(dim=1).numpy()
+
+
+@documented
+class SGDNetworkRegressor(NetworkRegressor, _SGDNetwork):
+    """A network trained end to end by gradient descent, on squared errors.
+
+    Parameters
+    ----------
+    {parameters}
+    validation_fraction : float, default=0.1
+        Share of the samples held out for `patience`. Without `patience` none are.
+
+    {attributes}
+    n_iter_ : int
+        Epochs run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from layerwise.estimators import SGDNetworkRegressor
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> network = SGDNetworkRegressor(layers=("dense 32", "tanh"), lr=0.01, random_state=0)
+    >>> network.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.95
+    True
+    """
