@@ -58,7 +58,8 @@ dry-run: setup ## what every study would do
 report: setup ## Snakemake's own report of a study, in report.zip
 	snakemake --report report.zip -- $(STUDY)
 
-bench: setup ## time a study from nothing, in a folder of its own
+bench: setup ## speed as ratios to named peers, and a study timed from nothing
+	python bench/methods.py
 	python bench/study.py $(STUDY) --cores $(CORES)
 
 adopt: setup ## dvc pull, then let Snakemake take the files as its own

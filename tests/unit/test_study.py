@@ -202,6 +202,7 @@ def test_the_digest_of_a_view_says_its_options_and_labels(tmp_path):
     assert study.view_digest("figures", "readout_depth") == load(tmp_path).view_digest("figures", "readout_depth")
     relabelled = load(tmp_path, networks={"digits": {**study.networks["digits"], "d4/ridge": "another label"}})
     assert study.view_digest("figures", "readout_depth") != relabelled.view_digest("figures", "readout_depth")
+    assert study.view_digest("probes", "lsd") == relabelled.view_digest("probes", "lsd")
 
 
 # ---------------------------------------------------------------- mistakes

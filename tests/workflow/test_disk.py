@@ -115,14 +115,15 @@ def test_a_folder_under_the_name_of_a_file_is_said(lab):
     assert [p.name for p in lab.results().iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_reader_that_goes_away_ends_a_verb_quietly(lab):
+def test_a_reader_that_goes_away_ends_a_verb_quietly(made):
     """As in `python -m layerwise show studies/tiny.yaml | head -1`."""
     verb = subprocess.Popen(
         [sys.executable, "-m", "layerwise", "show", "studies/tiny.yaml"],
-        cwd=lab.folder,
+        cwd=made.folder,
+        env=made.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     verb.stdout.close()
     assert verb.stderr.read().decode() == ""
-    verb.wait()
+    assert verb.wait() == 1

@@ -37,7 +37,7 @@ def test_a_record_tells_all_of_its_fit(fitted):
         *("time", "machine", "device", "threads", "versions", "revision"),
     }
     assert (record["method"], record["shape"], record["outputs"], record["scores"]) == ("ridge", [4, 3, 3], 10, True)
-    assert record["layers"] == ["dense 10"]
+    assert record["layers"] == ["flatten", "dense 10"]
     assert record["parameters"] == 37 * 10
     assert (record["seed"], record["threads"], record["device"]) == (0, 1, "cpu")
     assert 0 < record["seconds"] < 60
@@ -48,7 +48,7 @@ def test_a_segment_that_ends_in_features_is_scored_by_a_readout(fitted):
     scores = {path: json.loads((fitted.node(path) / "score.json").read_text()) for path in ("mlp", "d4")}
     assert (scores["mlp"]["kind"], scores["d4"]["kind"]) == ("scores", "readout")
     assert set(scores["d4"]["splits"]["train"]) == {"n", "mse", "accuracy", "cross_entropy", "lsd"}
-    assert [scores["d4"]["splits"][s]["n"] for s in ("train", "valid", "test")] == [1150, 287, 360]
+    assert [scores["d4"]["splits"][s]["n"] for s in ("train", "valid", "test")] == [1078, 270, 449]
     assert scores["d4"]["splits"]["test"]["accuracy"] > 80
 
 
@@ -176,5 +176,5 @@ def test_a_lack_of_memory_is_one_line(lab, monkeypatch):
 
 def test_more_memory_than_there_is(lab):
     lab.edit("dense 16", "dense 99999999999")
-    line = lab("fit", "digits", "mlp").refuses("out of memory")
-    assert len(line) < 300
+    line = lab("fit", "digits", "mlp").refuses("out of memory", "fit fewer samples or narrower layers")
+    assert len(line) < 400

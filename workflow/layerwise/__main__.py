@@ -29,13 +29,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("layerwise: stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except MemoryError as error:
-        print(f"layerwise: out of memory ({error}); fit fewer samples or narrower layers", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        said = " ".join(str(error).split())
+        print(f"layerwise: out of memory ({said}); fit fewer samples or narrower layers", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Tell a lack of memory, on a CPU or a GPU, from torch's other errors."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told
 
 
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:  # noqa: ANN001

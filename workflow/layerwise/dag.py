@@ -99,4 +99,5 @@ def _edge(
     x0, x1 = starts[a.column] + widths[a.column], starts[b.column]
     bend = max(GAP / 2, (x1 - x0) / 2)
     named = f' class="{kind}"' if kind else ""
-    return f'<path{named} d="M{x0:.0f} {a.middle:.0f} C{x0 + bend:.0f} {a.middle:.0f} {x1 - bend:.0f} {b.middle:.0f} {x1:.0f} {b.middle:.0f}"/>'
+    curve = f"C{x0 + bend:.0f} {a.middle:.0f} {x1 - bend:.0f} {b.middle:.0f} {x1:.0f} {b.middle:.0f}"
+    return f'<path{named} d="M{x0:.0f} {a.middle:.0f} {curve}"/>'

@@ -95,7 +95,8 @@ class Value:
 def values() -> tuple[Value, ...]:
     """Return every published value that is known, in the order of the works."""
     with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(Value(**{**line, "value": float(line["value"])}) for line in csv.DictReader(file))
+        rows = [(*row[:4], float(row[4]), row[5]) for row in list(csv.reader(file))[1:]]
+    return tuple(Value(*row) for row in rows)  # type: ignore[arg-type]
 
 
 def answered(study: Study) -> list[Value]:
@@ -152,7 +153,7 @@ def _like(pattern: str, text: str) -> bool:
     return re.fullmatch(translate(plain), text) is not None
 
 
-def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, ...], float]) -> dict[str, Any]:
+def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str, str, str], float]) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if _matches(e, v)), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
     if "network" not in entry:
@@ -205,7 +206,9 @@ def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[fl
     measure = entry.get("measure") or re.sub(r"_(mean|std|low|high)$", "", metric)
     found = column(seeds, measure, where).dropna() * entry.get("scale", 1.0)
     if found.empty:
-        raise LayerwiseError(f"{where}: {entry['network']} has no {measure}; name another measure or data with that split")
+        raise LayerwiseError(
+            f"{where}: {entry['network']} has no {measure}; name another measure or data with that split"
+        )
     match entry.get("statistic") or ("std" if metric.endswith("_std") else "mean"):
         case "mean":
             return *interval(found), len(found)
@@ -222,6 +225,6 @@ def column(fits: pd.DataFrame, measure: str, where: str) -> pd.Series:
     if measure not in fits and measure.endswith("_error"):
         return 100 - column(fits, measure.removesuffix("_error") + "_accuracy", where)
     if measure not in fits or not pd.api.types.is_numeric_dtype(fits[measure]):
-        known = [c for c in fits if pd.api.types.is_numeric_dtype(fits[c])]
+        known = [str(c) for c in fits if pd.api.types.is_numeric_dtype(fits[c])]
         raise LayerwiseError(f"{where}: fits.csv has no numbers {measure!r}{nearest(measure, known)}")
     return fits[measure]

@@ -1,4 +1,4 @@
-"""The page of a study: what ran, where, how long, what came of it, and how to come by it again. One file, no requests."""
+"""The page of a study: what ran, where, how long, what came of it, how to come by it again. One file, no requests."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def _cells(data: pd.DataFrame, column: str, numeric: bool, style: str) -> list[s
         else:
             text = "" if absent else str(value)
             named = text.replace(" ", "-") if style == "value" else style or ("long" if len(text) > 24 else "")
-            cells.append(f'<td{f" class={named}" if named else ""}>{_text(text)}</td>')
+            cells.append(f"<td{f' class={named}' if named else ''}>{_text(text)}</td>")
     return cells
 
 
 def _verdicts(study: Study) -> str:
-    data = _read_csv(home(study.name) / "verdicts.csv")
+    data = store.read_csv(home(study.name) / "verdicts.csv", published.COLUMNS)
     if data.empty:
         return "<p>This study answers for no published value.</p>\n"
     counts = data["verdict"].value_counts()
@@ -130,29 +130,26 @@ def _verdicts(study: Study) -> str:
     text = (
         "<p>Every value that the works publish for "
         + _text("; ".join(f"{source}: {', '.join(items)}" for source, items in study.published.items()))
-        + ". <em>Better</em>: the whole 95 % interval is beyond the published value. <em>Reproduced</em>: the difference "
-        "is within the interval or the tolerance (half a point of accuracy). Anything else is <em>worse</em>.</p>\n"
+        + ". <em>Better</em>: the whole 95 % interval is beyond the published value. <em>Reproduced</em>: the "
+        "difference is within the interval or the tolerance (half a point of accuracy). Anything else is "
+        "<em>worse</em>.</p>\n"
     )
     data.insert(data.columns.get_loc("half_width"), "measured" + HALF, data.pop("half_width"))
     data["difference"] = (data["measured"] - data["published"]).where(data["verdict"] != "not run")
     order = ["source", "item", "row", "metric", "published", "measured", "measured" + HALF, "difference", "n"]
     ranked = data.sort_values("verdict", key=lambda v: v.map(published.VERDICTS.index), kind="stable")
-    return f'<ul class="chips">\n{chips}</ul>\n' + text + table(
-        ranked[[*order, "verdict", "reason"]], "Verdicts on the published values", {"verdict": "value"}
+    return (
+        f'<ul class="chips">\n{chips}</ul>\n'
+        + text
+        + table(ranked[[*order, "verdict", "reason"]], "Verdicts on the published values", {"verdict": "value"})
     )
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise LayerwiseError(f"{path}: no such file; run the step that makes it")
-    return pd.read_csv(path)
 
 
 def _tables(results: StudyResults) -> str:
     parts = []
     for name, view in results.study.tables.items():
         module, options = tables.opened(view)
-        data = _read_csv(home(results.study.name) / "tables" / f"{name}.csv")
+        data = store.read_csv(home(results.study.name) / "tables" / f"{name}.csv", [])
         parts.append(f"<h3>{_text(_title(name))}</h3>\n{table(data, _title(name))}")
         parts.append(f'<p class="note">{_text(module.caption(results, options))}</p>\n')
     return "".join(parts)
@@ -186,8 +183,8 @@ def _networks(results: StudyResults) -> str:
     text = (
         "<p>A box is a segment: the layers that one method fits together, and its mean fit seconds. What two networks "
         "share is fitted once. Each box is fitted on the output of the box before it, run over every split, and "
-        "scored; probes look at whole networks; tables, figures and verdicts come of the scores. A dashed line leads to "
-        "a fit that looks at another network.</p>\n"
+        "scored; probes look at whole networks; tables, figures and verdicts come of the scores. A dashed line leads "
+        "to a fit that looks at another network.</p>\n"
     )
     parts = []
     for dataset, networks in study.networks.items():
@@ -204,7 +201,9 @@ def _networks(results: StudyResults) -> str:
             told = plus_minus(*results.interval(dataset, path, f"{split}_{measure}"))
             ends[path] = f"{label}: {split} {told}{unit}"
         parts.append(f'<h3>{_text(dataset)}</h3>\n<div class="scroll whole" tabindex="0" role="region" ')
-        parts.append(f'aria-label="Networks on {_text(dataset)}">\n{dag.drawing(study, dataset, under, ends)}\n</div>\n')
+        parts.append(
+            f'aria-label="Networks on {_text(dataset)}">\n{dag.drawing(study, dataset, under, ends)}\n</div>\n'
+        )
     return text + "".join(parts)
 
 
@@ -239,7 +238,18 @@ def _provenance(results: StudyResults) -> str:
         ]
     )
     text += f"<h3>Segments</h3>\n{table(segments, 'Segments')}"
-    columns = ["dataset", "seed", "path", "method", "layers", "parameters", "seconds", "peak_memory_mb", "kind", "digest"]
+    columns = [
+        "dataset",
+        "seed",
+        "path",
+        "method",
+        "layers",
+        "parameters",
+        "seconds",
+        "peak_memory_mb",
+        "kind",
+        "digest",
+    ]
     fits = table(results.fits[columns], "All fits", {"digest": "digest"})
     return text + f"<details>\n<summary>All {len(results.fits)} fits, with their digests</summary>\n{fits}</details>\n"
 

@@ -134,7 +134,7 @@ class StudyResults:
     def values(self, dataset: str, path: str, measure: str) -> pd.Series:
         """Return a column of the fits of one network, a value a seed; absent ones are left out."""
         if measure not in self.fits:
-            raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(self.fits)}")
+            raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, self.fits))}")
         mine = (self.fits["dataset"] == dataset) & (self.fits["path"] == path)
         return self.fits.loc[mine, measure].dropna()
 

@@ -116,9 +116,9 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         ).to(on)
         uses = {u: read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
         segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
-        sidecar = Sidecar(node.folder / RESUME, study.digest(node, root))
         method = plugins.load("methods", spec.method)
         options = method.Options(**vars(spec.options))
+        sidecar = Sidecar(node.folder / RESUME, study.digest(node, root))
         try:
             with machine.metered(on) as reading:
                 fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=sidecar.hooks)

@@ -176,7 +176,8 @@ class Study:
     def view_digest(self, kind: str, name: str) -> str:
         """Return what determines a probe, figure or table, apart from its input."""
         view: View = getattr(self, kind)[name]
-        return digest_of([view.module, dataclasses.asdict(view.options), view.networks, self.networks, self.title])
+        own = [view.module, dataclasses.asdict(view.options)]
+        return digest_of(own if kind == "probes" else [*own, self.networks, self.title])  # a probe shows no label
 
 
 def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:

@@ -17,7 +17,11 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 
 
 def place(
-    ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[Any], bars: Sequence[Box] = ()
+    ax: Axes,
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    colours: Sequence[Any],
+    bars: Sequence[Box] = (),
 ) -> None:
     """Write each text near its point, with a thin line to it where it had to move away.
 
@@ -47,7 +51,10 @@ def place(
             for dx, dy in DIRECTIONS:
                 length = distance / (2**0.5 if dx and dy else 1)
                 x, y = at[i][0] + dx * length * unit, at[i][1] + dy * length * unit
-                left, bottom = x + {1: 0.0, 0: -width / 2, -1: -width}[dx], y + {1: 0.0, 0: -height / 2, -1: -height}[dy]
+                left, bottom = (
+                    x + {1: 0.0, 0: -width / 2, -1: -width}[dx],
+                    y + {1: 0.0, 0: -height / 2, -1: -height}[dy],
+                )
                 box = left, bottom, left + width, bottom + height
                 lost = width * height - _shared(box, room)  # the part that falls out of the plot
                 cost = sum(_shared(box, other) for other in taken) + 20 * lost + 3 * distance * unit

@@ -12,13 +12,14 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from layerwise.results import StudyResults
 
 PIXELS_PER_INCH = 150
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures are the same everywhere
     "font.size": 9,
     "axes.titlesize": 9,
@@ -89,11 +90,17 @@ def shaded(colour: str, shade: float) -> tuple[float, float, float]:
     return float(r), float(g), float(b)
 
 
-def new(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that belongs to no global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new(width: float, height: float, pad: float = 0.08, space: float = 0.02) -> Figure:
+    """Return an empty figure, in inches, that belongs to no global state.
+
+    Parameters
+    ----------
+    pad, space
+        Room around each panel, in inches, and between panels, as a share of them.
+    """
+    layout = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=space, hspace=space)
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]  # inches
     return figure
 
 

@@ -46,7 +46,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ax.set_xlabel("seconds of all fits of the network (log scale)")
     unit = "mean squared error (log scale)" if measure == "mse" else "accuracy, %"
     ax.set_ylabel(f"{options.split} {unit}")
-    ax.set_title(f"{dataset}: {results.study.title}", loc="left")
+    ax.set_title(f"{dataset}: {measure} against fit time", loc="left")
     place(ax, points, list(networks.values()), [ink(look[p].colour) for p in networks], bars)
     return figure
 
@@ -54,8 +54,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
 def caption(results: StudyResults, options: Options) -> str:
     measure = "mean squared error" if results.measure(options.dataset) == "mse" else "accuracy"
     return (
-        f"{options.split.capitalize()} {measure} on {options.dataset} against the wall-clock seconds that all fits of a "
-        f"network took, one after the other: {over_seeds(results)}, both ways (on a logarithmic axis no bar goes below a "
-        f"tenth of the mean). A colour is a method. "
+        f"{options.split.capitalize()} {measure} on {options.dataset} against the wall-clock seconds that all fits of "
+        f"a network took, one after the other: {over_seeds(results)}, both ways (on a logarithmic axis no bar goes "
+        f"below a tenth of the mean). A colour is a method. "
         f"{provenance(results, 'fits.csv')}"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -41,8 +42,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         rows[label] = found
     columns = min(options.count, max(len(f) for f in rows.values()))
     side, margin = 0.52, 2.1
-    figure = new(margin + side * columns, (side + 0.14) * len(rows) + 0.1)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+    figure = new(margin + side * columns, (side + 0.14) * len(rows) + 0.1, pad=0.03)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (label, filters) in zip(axes, rows.items(), strict=True):
         for i, ax in enumerate(row):
@@ -80,7 +80,7 @@ def pictures(network: nn.Sequential, shape: tuple[int, ...]) -> Tensor | None:
     return None
 
 
-def _show(ax, picture: Tensor) -> None:  # noqa: ANN001
+def _show(ax: Axes, picture: Tensor) -> None:
     """Draw one filter ``(channels, height, width)``: as a colour picture for three channels, else their mean."""
     largest = picture.abs().flatten().quantile(0.98)  # one weight of a pixel that hardly varies would hide the rest
     picture = (picture / largest.clamp(min=torch.finfo(picture.dtype).tiny)).clamp(-1, 1)
@@ -93,7 +93,7 @@ def _show(ax, picture: Tensor) -> None:  # noqa: ANN001
 def caption(results: StudyResults, options: Options) -> str:
     seed = results.study.seeds[0] if options.seed is None else options.seed
     return (
-        f"Filters of the first layer on {options.dataset}, a row a network, each scaled to the 98th percentile of its own "
-        f"absolute weights (red above zero, blue below): seed {seed} alone. "
+        f"Filters of the first layer on {options.dataset}, a row a network, each scaled to the 98th percentile of its "
+        f"own absolute weights (red above zero, blue below): seed {seed} alone. "
         f"{provenance(results, f'networks/{options.dataset}/seed{seed}')}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ends: list[tuple[float, str]] = []
     for i, (path, label) in enumerate(networks.items()):
         mine = table[table["path"] == path].groupby("depth")[options.measure]
-        told = [(depth, *_interval(values, logarithmic)) for depth, values in mine]
+        told = [(cast(int, depth), *_interval(values, logarithmic)) for depth, values in mine]
         told = [t for t in told if t[1] > 0]  # an exact zero has no place on a logarithmic axis
         if not told:
             continue
@@ -55,7 +56,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         x, y = [t[0] + (aside if t[0] else 0) for t in told], [t[1] for t in told]
         bars = [[t[2] for t in told], [t[3] for t in told]]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes}
-        ax.errorbar(x, y, yerr=bars, label=label, elinewidth=0.9, **style)  # type: ignore[arg-type]
+        ax.errorbar(x, y, yerr=bars, label=label, elinewidth=0.9, **style)
         ends.append((y[-1], label))
     if logarithmic:
         ax.set_yscale("log")
@@ -89,6 +90,6 @@ def caption(results: StudyResults, options: Options) -> str:
     }.get(options.measure, f"{options.measure.replace('_', ' ').capitalize()} of a ridge read-out")
     geometric = "" if "accuracy" in options.measure else "geometric "
     return (
-        f"{what} at every depth of the networks on {options.dataset}: {geometric}{over_seeds(results)}. Networks stand in the "
-        f"legend from the highest end to the lowest. {provenance(results, f'networks/*/{options.probe}.csv')}"
+        f"{what} at every depth of the networks on {options.dataset}: {geometric}{over_seeds(results)}. Networks stand "
+        f"in the legend from the highest end to the lowest. {provenance(results, f'networks/*/{options.probe}.csv')}"
     )

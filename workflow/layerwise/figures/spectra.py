@@ -44,13 +44,23 @@ def draw(results: StudyResults, options: Options) -> Figure:
     figure.set_figwidth(2.5 * len(axes) + 2.4)
     first = table[table["depth"] == 0]
     for ax, depth in zip(axes, depths, strict=True):
-        _line(ax, first[first["path"] == first["path"].iloc[0]], options.measure, "input", color="#999999", lw=3, alpha=0.5)
+        _line(
+            ax,
+            first[first["path"] == first["path"].iloc[0]],
+            options.measure,
+            "input",
+            color="#999999",
+            lw=3,
+            alpha=0.5,
+        )
         for path, label in networks.items():
             mine = table[(table["path"] == path) & (table["depth"] == depth)]
             if len(mine):
                 style = {"color": look[path].colour, "linestyle": look[path].dashes}
                 _line(ax, mine, options.measure, label, **style)
         ax.set_yscale("log")
+        least = min(line.get_ydata().min() for line in ax.get_lines())  # type: ignore[union-attr]
+        ax.set_ylim(max(FLOOR, least / 3), 1.5 * max(line.get_ydata().max() for line in ax.get_lines()))  # type: ignore[union-attr]
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_title(f"depth {depth}", loc="left")
         ax.set_xlabel("rank of the singular value")
@@ -60,7 +70,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     return figure
 
 
-def _line(ax: Axes, table: pd.DataFrame, measure: str, label: str, **style) -> None:  # noqa: ANN003
+def _line(ax: Axes, table: pd.DataFrame, measure: str, label: str, **style) -> None:
     """Draw the median over the seeds at every rank, with a band from the least to the largest of them."""
     told = table.groupby("rank")[measure].agg(["median", "min", "max"]).clip(lower=FLOOR)
     told = told[told["median"] > FLOOR]

@@ -55,7 +55,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
 def caption(results: StudyResults, options: Options) -> str:
     seed = results.study.seeds[0] if options.seed is None else options.seed
     return (
-        f"The networks' curves on {options.dataset} over every so many test points (above), and their absolute residuals "
-        f"at all test points (below; with the mean squared error in the legend): seed {seed} alone. "
+        f"The networks' curves on {options.dataset} over every so many test points (above), and their absolute "
+        f"residuals at all test points (below; with the mean squared error in the legend): seed {seed} alone. "
         f"{provenance(results, f'networks/{options.dataset}/seed{seed}')}"
     )

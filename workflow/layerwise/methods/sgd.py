@@ -144,9 +144,10 @@ class _Run:
         if min(self.sizes) < least:
             raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
         self.lr = options.lr or (0.01 if options.optimizer == "sgd" else 0.001)
-        self.optimizer = optim.Optimizer(
+        self.optimizer = optim.optimizer(
             options.optimizer,
-            module,
+            module.parameters(),
+            self.lr,
             momentum=options.momentum,
             nesterov=options.nesterov,
             weight_decay=options.weight_decay,
@@ -170,22 +171,24 @@ class _Run:
             if len(self.history) < self.options.epochs and time.monotonic() - saved >= SAVE_SECONDS:
                 self.hooks.save(self._state(), {"history": self.history})
                 saved = time.monotonic()
-        if not self.optimizer.weights.isfinite().all():
+        if not all(p.isfinite().all() for p in self.module.parameters()):
             self._say_diverged(len(self.history))
         if self.best:
             self.module.load_state_dict(self.best)
-        self.optimizer.release()
+        self.optimizer.zero_grad()
 
     def _epoch(self) -> None:
         epoch, o = len(self.history), self.options
         lr = optim.scheduled(o.schedule, self.lr, epoch, o.epochs, step=o.step, milestones=o.milestones, gamma=o.gamma)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.module.train()
         total = torch.zeros((), device=self.device, dtype=torch.float64)  # stays there: reading it would wait
         for i, (x, t) in enumerate(optim.batches(self.train_split, self.sizes, self.order), 1):
-            self.optimizer.gradient.zero_()
+            self.optimizer.zero_grad()
             loss = self.loss(self.module(x), t)
             loss.backward()
-            self.optimizer.step(lr)
+            self.optimizer.step()
             total += loss.detach() * len(x)
             self._watch(epoch * len(self.sizes) + i)
         row = {"epoch": epoch + 1, "lr": lr, "train_loss": total.item() / len(self.train_split), **self._validate()}
@@ -222,7 +225,6 @@ class _Run:
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 self.hooks.watch(self.module, step)
             self.module.train()
-            self.optimizer.link()
 
     def _say_diverged(self, epoch: int) -> None:
         if not self.train_split.x.isfinite().all() or not self.train_split.y.isfinite().all():
@@ -246,7 +248,7 @@ class _Run:
         state = {
             **{f"weights.{k}": v for k, v in self.module.state_dict().items()},
             **{f"best.{k}": v for k, v in self.best.items()},
-            **{f"optimizer.{k}": v for k, v in self.optimizer.state().items()},
+            **{f"optimizer.{k}": v for k, v in optim.state_tensors(self.optimizer).items()},
             "random.order": self.order.get_state(),
             "random.cpu": torch.get_rng_state(),
         }
@@ -262,7 +264,7 @@ class _Run:
 
         self.module.load_state_dict(part("weights."))
         self.best = {k: v.to(self.device) for k, v in part("best.").items()}
-        self.optimizer.load_state(part("optimizer."))
+        optim.load_state_tensors(self.optimizer, part("optimizer."))
         self.order.set_state(tensors["random.order"].cpu())
         torch.set_rng_state(tensors["random.cpu"].cpu())
         if "random.cuda" in tensors and self.device.type == "cuda":

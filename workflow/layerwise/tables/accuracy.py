@@ -62,8 +62,8 @@ def difference(results: StudyResults, dataset: str, path: str, control: str, mea
 def caption(results: StudyResults, options: Options) -> str:
     n = len(results.study.seeds)
     text = (
-        f"Mean ± half width of the 95 % Student-t interval over n seeds ({n} asked for). Seconds are wall-clock, of all "
-        f"fits on a network's path; parameters are of the whole network (the mean over seeds)."
+        f"Mean ± half width of the 95 % Student-t interval over n seeds ({n} asked for). Seconds are wall-clock, of "
+        f"all fits on a network's path; parameters are of the whole network (the mean over seeds)."
     )
     if options.control:
         told = ", ".join(f"{results.networks(d, (p,))[p]} ({d})" for d, p in options.control.items())

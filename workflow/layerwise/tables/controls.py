@@ -66,7 +66,7 @@ def _against(
 def caption(results: StudyResults, options: Options) -> str:
     return (
         "Test value of each network, and its difference from its random control and from its backpropagation twin, "
-        "paired by seed (mean ± half width of the 95 % Student-t interval); and the ratio of their mean fit seconds. For "
-        "a mean squared error a negative difference is the better one. "
+        "paired by seed (mean ± half width of the 95 % Student-t interval); and the ratio of their mean fit seconds. "
+        "For a mean squared error a negative difference is the better one. "
         f"Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."
     )

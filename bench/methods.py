@@ -1,0 +1,125 @@
+"""Speed as a ratio against a named peer, measured in pairs in one run: `python bench/methods.py`.
+
+Each row times ours and the peer in turn (A B A B …) and prints the median of the ratios with its range. Images are
+random numbers of MNIST's shape: for speed, what is in them does not matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from layerwise import machine
+from layerwise.data import Features, Split, Task
+from layerwise.linalg import STRENGTHS
+from layerwise.methods import Segment, dmn, ridge, sgd
+
+CPU = torch.device("cpu")
+TASK = Task("onehot", 10, tuple("0123456789"))
+
+
+def images(count: int) -> Features:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(count, 1, 28, 28, generator=generator)
+    split = Split(x, torch.randint(10, (count,), generator=generator))
+    return Features(split, split.rows(torch.arange(0)), TASK)
+
+
+def class_pca_against_matrix_product() -> tuple[Callable, Callable]:
+    """Class PCA of a 5x5 layer; the peer is the matrix products alone, in float64, that its sums cannot do without."""
+    features = images(5000)
+    segment = Segment(("conv 5 16", "relu", "maxpool 2"), features.shape, 10)
+    rows = torch.rand(5000 * 24 * 24, 25, dtype=torch.float64)
+    return (
+        lambda: dmn.fit(segment, features, dmn.Options(), seed=0, device=CPU),
+        lambda: [part.T @ part for part in rows.split(rows.shape[0] // 100)],
+    )
+
+
+def class_pca_against_an_epoch() -> tuple[Callable, Callable]:
+    """Class PCA of a 5x5 layer; the peer is one epoch of the network of the same shape by backpropagation."""
+    features = images(5000)
+    layer, head = ("conv 5 16", "relu", "maxpool 2"), ("dense outputs",)
+    options = sgd.Options(optimizer="adam", epochs=1)
+    return (
+        lambda: dmn.fit(Segment(layer, features.shape, 10), features, dmn.Options(), seed=0, device=CPU),
+        lambda: sgd.fit(Segment(layer + head, features.shape, 10), features, options, seed=0, device=CPU),
+    )
+
+
+def readout_against_sklearn() -> tuple[Callable, Callable]:
+    """Ridge by generalised cross-validation, 10,000 x 784; the peer is scikit-learn's RidgeCV on the same strengths."""
+    features = images(10000)
+    x, y = features.train.x.flatten(1).numpy().astype(np.float64), np.eye(10)[features.train.y.numpy()]
+    return (lambda: ridge.readout(features.train, TASK), lambda: RidgeCV(alphas=np.array(STRENGTHS)).fit(x, y))
+
+
+def epoch_against_dataloader() -> tuple[Callable, Callable]:
+    """An epoch of 784-64-10 with Adam; the peer is the usual loop over torch's DataLoader, in this process."""
+    features = images(5000)
+    segment = Segment(("dense 64", "relu", "dense outputs"), features.shape, 10)
+    options = sgd.Options(optimizer="adam", epochs=1, batch=64)
+    loader = DataLoader(TensorDataset(features.train.x, features.train.y), batch_size=64, shuffle=True)
+
+    def usual() -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+        optimizer = torch.optim.Adam(net.parameters())
+        for x, y in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+    return (lambda: sgd.fit(segment, features, options, seed=0, device=CPU), usual)
+
+
+ROWS = [
+    class_pca_against_matrix_product,
+    class_pca_against_an_epoch,
+    readout_against_sklearn,
+    epoch_against_dataloader,
+]
+
+
+def seconds(run: Callable) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    machine.deterministic(CPU, args.threads)
+    print(f"{machine.processor()}, {args.threads} thread(s), torch {torch.__version__}, {args.rounds} rounds")
+    for row in ROWS:
+        ours, peer = row()
+        pairs = [(seconds(ours), seconds(peer)) for _ in range(args.rounds + 1)][1:]  # the first warms up
+        ratios = sorted(a / b for a, b in pairs)
+        said = {
+            "row": row.__name__,
+            "ours_s": round(statistics.median(a for a, _ in pairs), 4),
+            "peer_s": round(statistics.median(b for _, b in pairs), 4),
+            "ratio": round(statistics.median(ratios), 3),
+            "range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        }
+        print(f"{row.__name__:34} {said['ratio']:6.2f} x  ({said['ours_s']} s against {said['peer_s']} s)", flush=True)
+        with Path(__file__).with_name("results.jsonl").open("a") as file:
+            file.write(json.dumps(said) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

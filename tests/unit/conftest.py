@@ -1,0 +1,102 @@
+"""A tiny study that really ran, for the tests of what comes after the fits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from layerwise import steps, store, study, trie
+from layerwise.results import StudyResults, collect
+
+TINY = {
+    "name": "tiny",
+    "title": "Tiny <study> & more",
+    "description": 'Two seeds of "everything" <b>small</b>.',
+    "seeds": 2,
+    "datasets": {
+        "digits": {"source": "digits", "subset": 60, "test_subset": 50, "valid": 20},
+        "spirals": {"source": "toys", "problem": "spirals", "samples": 120, "test_samples": 60},
+        "sine": {"source": "toys", "problem": "sinusoid", "samples": 120, "test_samples": 60},
+    },
+    "segments": {
+        "d4": {"method": "dmn", "layers": ["conv 3 4", "relu", "maxpool 2"]},
+        "r4": {"method": "random", "layers": ["conv 3 4", "relu", "maxpool 2"]},
+        "c4": {"method": "sgd", "layers": ["conv 3 4", "relu", "maxpool 2"]},
+        "r8": {"method": "random", "layers": ["dense 8", "tanh"]},
+        "head": {"method": "sgd", "layers": ["dense outputs"], "epochs": 2},
+        "ridge": {"method": "ridge", "layers": ["dense outputs"]},
+    },
+    "networks": {
+        "digits": {
+            "ridge": "pixels",
+            "c4+head": "backprop",
+            "d4/ridge": "class PCA",
+            "d4/head": "class PCA, <head>",
+            "r4/ridge": "random",
+        },
+        "spirals": {"r8/ridge": "random", "ridge": "linear"},
+        "sine": {"r8/ridge": "random", "ridge": "linear"},
+    },
+    "probes": {
+        "lsd": {},
+        "spectrum": {"networks": ["digits/d4/ridge", "digits/r4/ridge"], "samples": 40, "top": 9},
+    },
+    "figures": {
+        "accuracy": {"figure": "accuracy_seconds", "dataset": "digits"},
+        "error": {"figure": "accuracy_seconds", "dataset": "sine"},
+        "depth": {"figure": "readout_depth", "dataset": "digits"},
+        "depth_test": {"figure": "readout_depth", "dataset": "digits", "measure": "test_accuracy"},
+        "regions": {"figure": "toy_regions", "dataset": "spirals"},
+        "curve": {"figure": "toy_curve", "dataset": "sine"},
+        "filters": {"dataset": "digits"},
+        "spectra": {"dataset": "digits", "networks": ["d4/ridge", "r4/ridge"]},
+    },
+    "tables": {
+        "accuracy": {"control": {"digits": "ridge"}},
+        "controls": {"random": {"digits/d4/ridge": "r4/ridge"}, "backprop": {"digits/d4/head": "c4+head"}},
+    },
+    "published": {"thesis": ["fig7.4", "section7.6"]},
+    "verdicts": [{"item": "fig7.4", "network": "sine/ridge", "measure": "test_mse", "reason": "it is tiny <here>"}],
+}
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tiny study ran, up to fits.csv."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        plan = study.load("tiny.json")
+        cpu = torch.device("cpu")
+        for name in plan.networks:
+            steps.prepare_dataset(plan, name, folder)
+        data = {name: steps.read_dataset(plan, name) for name in plan.networks}
+        for node in sorted(plan.nodes(), key=lambda n: n.depth):
+            steps.fit(plan, node, data[node.dataset], cpu)
+            steps.represent(plan, node, data[node.dataset], cpu)
+        for probe, dataset, path in plan.looks():
+            for seed in plan.seeds:
+                node = trie.Node(plan.name, dataset, seed, path)
+                steps.probe(plan, plan.probes[probe], node, data[dataset], cpu)
+        store.write_csv(trie.home(plan.name) / "fits.csv", collect(plan))
+    return folder
+
+
+@pytest.fixture
+def tiny(ran: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    """The tiny study's results, to be read only; the working directory is where they lie."""
+    monkeypatch.chdir(ran)
+    return StudyResults(study.load("tiny.json"))
+
+
+@pytest.fixture
+def spoilt(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    """A copy of the tiny study's results, to be damaged."""
+    shutil.copytree(ran, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return StudyResults(study.load("tiny.json"))

@@ -1,0 +1,185 @@
+"""The report page: whole, safe, without requests; and the picture of the trie."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from layerwise import dag, figures, published, report, store, study, tables
+from layerwise.errors import LayerwiseError
+from layerwise.results import StudyResults
+from layerwise.trie import home
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page, holding that its tags are closed in order, and keeps what tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def make_all(results: StudyResults) -> None:
+    for view in results.study.figures.values():
+        figures.make(results, view)
+    for view in results.study.tables.values():
+        tables.make(results, view)
+    store.write_csv(home("tiny") / "verdicts.csv", published.verdicts(results.study, results.fits))
+
+
+@pytest.fixture(scope="module")
+def text(ran) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ran)
+        results = StudyResults(study.load("tiny.json"))
+        make_all(results)
+        report.write(results.study, home("tiny") / "report.html")
+        return (home("tiny") / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_the_page_is_well_formed(page):
+    assert page.open == []
+    assert {tag for tag, _ in page.tags} >= {"main", "header", "nav", "table", "figure", "svg", "details"}
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_nothing_is_requested(text, page):
+    assert [a["src"][:26] for a in page.all("img")] == ["data:image/svg+xml;base64,"] * 8
+    assert not page.all("link")
+    assert all("src" not in a for a in page.all("script"))
+    assert all(a["href"].startswith("#") for a in page.all("a"))
+    without_pictures = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
+    assert not re.search(r"https?://|@import|url\(", without_pictures)
+    assert "default-src 'none'" in text
+
+
+def test_links_lead_somewhere(page):
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in page.all("a")} <= set(ids)
+    assert {"verdicts", "tables", "figures", "networks", "provenance"} <= set(ids)
+
+
+def test_everything_is_escaped(text, page):
+    assert "Tiny <study> & more" in page.text
+    assert "<b>small</b>" not in text
+    assert "class PCA, <head>" in page.text
+    assert "it is tiny <here>" in page.text
+    assert "${" not in text
+
+
+def test_the_tables_are_for_all_to_use(page):
+    heads = page.all("th")
+    assert all(a["scope"] == "col" and a["aria-sort"] == "none" for a in heads)
+    assert page.tags.count(("button", {"type": "button"})) == len(heads)
+    assert all(a.get("alt") for a in page.all("img"))
+    assert all(a["aria-label"] for a in page.all("svg"))
+    assert all(a["tabindex"] == "0" for a in page.all("div") if a.get("role") == "region")
+
+
+def test_the_verdicts_are_counted_and_told(page, tiny):
+    n = len(published.answered(tiny.study))
+    assert f"{n - 1} not run" in page.text
+    assert "1 worse" in page.text
+    assert published.NOBODY in page.text
+
+
+def test_provenance_is_complete(page, tiny):
+    record = next(iter(tiny.records.values()))
+    for said in (record["machine"], record["versions"]["torch"], record["versions"]["numpy"], record["digest"]):
+        assert said in page.text
+    assert tiny.data("digits").record["digest"] in page.text
+    assert "snakemake --cores 2 tiny" in page.text
+    assert f"{len(tiny.fits)} fits of segments" in page.text
+
+
+def test_the_same_results_give_the_same_page(tiny, text, tmp_path):
+    report.write(tiny.study, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("name", ["figures/depth.svg", "tables/controls.csv", "verdicts.csv"])
+def test_what_is_missing_is_named(text, spoilt, name):
+    (home("tiny") / name).unlink()
+    with pytest.raises(LayerwiseError, match=re.escape(name)):
+        report.write(spoilt.study, home("tiny") / "report.html")
+
+
+def test_a_study_that_answers_for_nothing_says_so(text, spoilt):
+    store.write_csv(home("tiny") / "verdicts.csv", pd.DataFrame(columns=published.COLUMNS))
+    report.write(spoilt.study, home("tiny") / "report.html")
+    assert "answers for no published value" in (home("tiny") / "report.html").read_text()
+
+
+# ---------------------------------------------------------------- the table and the trie
+
+
+def test_cells_sort_by_their_value():
+    text = report.table(pd.DataFrame({"x": [0.12345, None], "x_half_width": [0.01, None], "name": ["a<b", None]}), "t")
+    assert 'data-value="0.12345">0.123 ± 0.010<' in text
+    assert 'data-value=""><' in text
+    assert "a&lt;b" in text
+    assert "half" not in text
+
+
+def test_the_trie_has_a_box_a_node_and_a_line_to_each(tiny):
+    picture = ElementTree.fromstring(
+        dag.drawing(tiny.study, "digits", {"d4": "dmn, 1 s"}, {"d4/ridge": "class PCA: 9 %"})
+    )
+    boxes = [each for each in picture.iter() if each.tag.endswith("rect")]
+    lines = [each for each in picture.iter() if each.tag.endswith("path")]
+    paths = tiny.study.paths("digits")
+    assert len(boxes) == len(paths) + 1
+    assert len(lines) == len(paths)
+    titles = [each.text for each in picture.iter() if each.tag.endswith("title")]
+    assert set(titles) == {"digits", *paths}
+    said = [each.text for each in picture.iter() if each.tag.endswith("text")]
+    assert {"dmn, 1 s", "class PCA: 9 %"} <= set(said)
+    assert "Networks on digits" in picture.get("aria-label")
+
+
+def test_the_boxes_of_the_trie_do_not_cover_each_other(tiny):
+    picture = ElementTree.fromstring(dag.drawing(tiny.study, "digits", {}, {}))
+    boxes = [
+        tuple(float(each.get(k)) for k in ("x", "y", "width", "height"))
+        for each in picture.iter()
+        if each.tag.endswith("rect")
+    ]
+    for i, (x, y, w, h) in enumerate(boxes):
+        assert x >= 0
+        assert x + w <= float(picture.get("width"))
+        assert 0 <= y <= y + h <= float(picture.get("height"))
+        for a, b, c, d in boxes[i + 1 :]:
+            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
