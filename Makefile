@@ -20,10 +20,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	  || { echo "layerwise: $$($(PYTHON) --version) is too old; install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }
 	@echo "== environment: $(VENV) (about 6 GB on Linux, where torch brings CUDA; a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
-	@# uv, at the hash that the lock has, installs the rest in a minute where pip takes ten
+	@# uv, at the hash that the lock has, installs the rest in a few minutes where pip takes ten
 	@awk '/^uv==/ {on = 1; print; next} /^[^ ]/ {on = 0} on' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r $(VENV)/uv.lock
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -53,7 +53,8 @@ format: setup ## write the code as lint wants it
 
 dry-run: setup ## what every study would do
 	@for study in studies/*.yaml; do name=$$(basename $$study .yaml); echo "== $$name"; \
-	  snakemake --cores 1 --dry-run --quiet all -- $$name || exit 1; done
+	  snakemake --cores 1 --dry-run --quiet all -- $$name > .dry-run.log 2>&1 || { cat .dry-run.log; exit 1; }; \
+	  awk '/^Job stats/ {on = 1} on && /^$$/ {exit} on' .dry-run.log; done
 
 report: setup ## Snakemake's own report of a study, in report.zip
 	snakemake --report report.zip -- $(STUDY)

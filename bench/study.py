@@ -34,7 +34,9 @@ def main() -> int:
         first = timed(command)
         again = timed(command)
         rules = sorted(by_rule(place / "benchmarks" / args.study).items(), key=lambda pair: -pair[1][1])
-    print(f"{args.study}: {first['wall']:.0f} s wall, {first['cpu']:.0f} s CPU, largest process {first['peak_mb']:.0f} MB")
+    print(
+        f"{args.study}: {first['wall']:.0f} s wall, {first['cpu']:.0f} s CPU, largest process {first['peak_mb']:.0f} MB"
+    )
     print(f"again, with nothing to do: {again['wall']:.1f} s wall, {again['cpu']:.1f} s CPU")
     for rule, (jobs, seconds) in rules:
         print(f"  {rule:12} {jobs:4} jobs {seconds:8.1f} s")

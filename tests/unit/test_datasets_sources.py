@@ -77,12 +77,13 @@ def test_spirals_take_turns_and_noise():
     assert 0.08 < (noisy - clean).std() < 0.12
 
 
-def test_the_checkerboard_has_eight_squares_a_side():
-    tensors, _ = prepared("toys", problem="checkerboard", samples=4000)
+@pytest.mark.parametrize("side", [1.0, 3.0])
+def test_the_checkerboard_has_eight_squares_a_side(side):
+    tensors, _ = prepared("toys", problem="checkerboard", samples=4000, side=side)
     x, y = tensors["train"]["x"], tensors["train"]["y"]
-    assert x.abs().max() <= 0.5
-    assert x.abs().max() > 0.49
-    middles = (torch.arange(8) - 3.5) / 8
+    assert x.abs().max() <= side / 2
+    assert x.abs().max() > 0.49 * side
+    middles = side * (torch.arange(8) - 3.5) / 8
     squares = torch.stack([(x[:, [i]] - middles).abs().argmin(1) for i in (0, 1)])
     assert torch.equal(squares.sum(0) % 2, y)
     assert len({(a, b) for a, b in squares.T.tolist()}) == 64

@@ -37,3 +37,33 @@ def test_the_variable_goes_before_what_is_configured(monkeypatch):
     assert environment.data_root("data") == Path("elsewhere")
     monkeypatch.setenv("LAYERWISE_DATA_ROOT", "")
     assert environment.data_root("data") == Path("data")
+
+
+ALIVE = """
+import sys
+from pathlib import Path
+from layerwise import environment
+environment.forget_dead_runs(Path(sys.argv[1]))
+print("alive", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_lock_of_a_dead_run_goes_and_that_of_a_live_one_stays(tmp_path):
+    folder = tmp_path / ".snakemake"
+    command = [sys.executable, "-c", ALIVE, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "alive\n"
+        (folder / "locks").mkdir()
+        lock = folder / "locks" / "0.output.lock"
+        lock.write_text("results/fit.json\n")
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
+        assert lock.exists()
+        other.kill()
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
+    assert not lock.exists()
+
+
+def test_a_folder_without_permission_is_left_to_snakemake(tmp_path):
+    (tmp_path / ".snakemake").write_text("no folder")
+    environment.forget_dead_runs(tmp_path / ".snakemake")

@@ -28,7 +28,9 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
 
 
 def test_a_gpu_that_is_not_there_is_said_with_the_cure(no_gpu):
-    with pytest.raises(LayerwiseError, match="device 'cuda': no GPU that torch can use is here; set device: cpu or auto"):
+    with pytest.raises(
+        LayerwiseError, match="device 'cuda': no GPU that torch can use is here; set device: cpu or auto"
+    ):
         machine.device("cuda")
 
 

@@ -43,7 +43,12 @@ def test_the_configuration_of_this_clone_is_right():
 
 
 def test_defaults_fill_what_is_not_given():
-    assert schema.with_defaults({}, "config") == {"study": "quick", "data_root": "data", "device": "auto", "seeds": None}
+    assert schema.with_defaults({}, "config") == {
+        "study": "quick",
+        "data_root": "data",
+        "device": "auto",
+        "seeds": None,
+    }
     assert schema.with_defaults({"device": "cpu"}, "config")["device"] == "cpu"
 
 

@@ -231,7 +231,10 @@ WRONG = {
     "option of a wrong type": (with_segment(variance="much"), "segment 'x': option 'variance' is 'much', which is not"),
     "unknown layer": (with_segment(layers=["cnov 3 4"]), r"segment 'x': layer 'cnov 3 4': no such layer; .*'conv'\?"),
     "layer that does not read": (with_segment(layers=["conv x"]), "segment 'x': layer 'conv x' does not read as 'conv"),
-    "unknown segment": ({"networks": {"digits": ["d5/ridge"]}}, "network 'd5': no segment 'd5'; known: c4, d4, head, ridge"),
+    "unknown segment": (
+        {"networks": {"digits": ["d5/ridge"]}},
+        "network 'd5': no segment 'd5'; known: c4, d4, head, ridge",
+    ),
     "unknown data set": ({"networks": {"digit": ["d4/ridge"]}}, r"no data set 'digit'; did you mean 'digits'\?"),
     "unknown source": (
         {"datasets": {"digits": {"source": "digts"}}},
@@ -284,7 +287,7 @@ def test_segments_that_use_one_another_are_refused(tmp_path):
     segments = changed("d4", uses=["ridge"]) | {
         "ridge": {"method": "ridge", "layers": ["dense outputs"], "uses": ["d4/head"]}
     }
-    message = "segment 'd4': it uses a network that 'd4' is itself part of"
+    message = "segment 'd4': it uses a network that 'd4' is part of"
     assert refused(tmp_path, edited(segments=segments)).endswith(message)
 
 
@@ -316,7 +319,7 @@ def test_a_study_is_called_by_a_plain_name(tmp_path, name):
 
 @pytest.mark.parametrize("seeds", [[-1], [1, 1]])
 def test_other_seeds_are_checked_too(tmp_path, seeds):
-    with pytest.raises(LayerwiseError, match="seeds: .*: give each once, and none below 0"):
+    with pytest.raises(LayerwiseError, match=r"seeds: .*: give each once, and none below 0"):
         studies.load(write(tmp_path), seeds)
 
 
@@ -334,7 +337,7 @@ def test_a_study_of_json_that_is_cut_short_is_refused(tmp_path):
 
 def test_a_study_of_json_that_misses_a_key_is_refused(tmp_path):
     path = write(tmp_path, '{"title": "Tiny"}', "copy.json")
-    with pytest.raises(LayerwiseError, match="copy.json: no study, 'datasets' is missing") as caught:
+    with pytest.raises(LayerwiseError, match=r"copy.json: no study, 'datasets' is missing") as caught:
         studies.load(path)
     assert "\n" not in str(caught.value)
 

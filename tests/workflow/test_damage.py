@@ -9,7 +9,7 @@ import torch
 
 from layerwise import store
 
-STALE = "made for other options or by other code than the study asks for now; run snakemake"
+STALE = "made for other options or by other code than the study asks for; run snakemake"
 ON_D4 = [("fit", "digits", "d4/ridge"), ("represent", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
 
 
@@ -19,7 +19,8 @@ def cut(path):
 
 def forget(lab, path):
     """Take away what was fitted and seen of a node, so that its verbs have something to do."""
-    for name in ("fit.json", "segment.safetensors", "score.json", "lsd.csv"):
+    lab.unfit(path)
+    for name in ("score.json", "lsd.csv"):
         (lab.node(path) / name).unlink(missing_ok=True)
 
 
@@ -57,7 +58,9 @@ def test_another_option_is_stale_down_the_path_and_nowhere_else(lab):
 def test_a_data_set_of_other_options_is_refused(lab, verb):
     lab.edit("valid: 0.2", "valid: 0.3")
     before = lab.files()
-    line = lab(*verb.split()).refuses("results/tiny/datasets/digits/dataset.json: made for other options or by other code")
+    line = lab(*verb.split()).refuses(
+        "results/tiny/datasets/digits/dataset.json: made for other options or by other code"
+    )
     assert "run" in line.rsplit(";", 1)[1]
     assert lab.files() == before
 

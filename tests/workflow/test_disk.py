@@ -1,4 +1,4 @@
-"""A disk that is full, or not to be written to: one line, nothing under a final name, and it works once there is room."""
+"""A full disk, or one that may not be written to: one line, no file, and it works once there is room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERBS = {
 }
 MAKES = {
     "dataset": ["datasets/digits"],
-    "fit": ["networks/digits/seed0/mlp/segment.safetensors", "networks/digits/seed0/mlp/fit.json"],
+    "fit": [f"networks/digits/seed0/mlp/{n}" for n in ("segment.safetensors", "fit.json")],
     "represent": [f"networks/digits/seed0/mlp/{n}" for n in ("train.safetensors", "score.json")],
     "probe": ["networks/digits/seed0/mlp/lsd.csv"],
     "fits": ["fits.csv"],
@@ -32,6 +32,8 @@ MAKES = {
 
 
 def undo(lab, verb):
+    if verb == "fit":
+        lab.unfit("mlp")
     for name in MAKES[verb]:
         path = lab.results(name)
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

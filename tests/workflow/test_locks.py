@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -32,12 +33,16 @@ def holder():
         other.communicate()
 
 
-@pytest.mark.parametrize(("verb", "folder"), [("fit digits mlp", "networks/digits/seed0/mlp"), ("dataset digits", "datasets/digits")])
+@pytest.mark.parametrize(
+    ("verb", "folder"), [("fit digits mlp", "networks/digits/seed0/mlp"), ("dataset digits", "datasets/digits")]
+)
 def test_a_second_process_on_one_folder_is_refused(lab, holder, verb, folder):
-    (lab.node("mlp") / "fit.json").unlink()
+    lab.unfit("mlp")
     before = lab.files()
     first = holder(lab.results(folder))
-    lab(*verb.split()).refuses(f"results/tiny/{folder}: another process is at work here; wait for it to end, or stop it")
+    lab(*verb.split()).refuses(
+        f"results/tiny/{folder}: another process is at work here; wait for it to end, or stop it"
+    )
     assert lab.files() == before
     first.kill()  # the kernel frees what a dead process held
     first.wait()
@@ -46,10 +51,23 @@ def test_a_second_process_on_one_folder_is_refused(lab, holder, verb, folder):
 
 def test_other_nodes_are_free(lab, holder):
     holder(lab.node("d4"))
-    (lab.node("mlp") / "fit.json").unlink()
+    lab.unfit("mlp")
     lab.must("fit", "digits", "mlp")
-    (lab.node("d4/ridge") / "fit.json").unlink()
+    lab.unfit("d4/ridge")
     lab.must("fit", "digits", "d4/ridge")  # a child reads its parent, which is whole
+
+
+def test_a_job_that_failed_is_planned_again(workplace):
+    """Under new options, where an old result must not pass for the new one."""
+    target = "results/tiny/networks/digits/seed0/d4/ridge/fit.json"
+    old = json.loads((workplace.folder / target).read_text())["digest"]
+    workplace.edit("{method: ridge,", "{method: ridge, strengths: [1.0],")
+    with store.alone(workplace.node("d4/ridge")):
+        said = workplace.snakemake("--", target, check=False)
+    assert "another process is at work here; wait for it to end, or stop it" in said
+    assert workplace.plan(target) == ["fit d4/ridge on digits, seeds 0 1"]
+    workplace.snakemake("--", target)
+    assert json.loads((workplace.folder / target).read_text())["digest"] != old
 
 
 def test_a_fit_that_fails_frees_its_folder(lab):

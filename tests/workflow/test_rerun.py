@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from places import Workplace, copied
 
 SEEDS = ", seeds 0 1"
 BELOW_THE_FITS = [
@@ -18,15 +19,15 @@ BELOW_THE_FITS = [
 
 
 def jobs(*paths: str, step: str) -> list[str]:
-    said = {"fit": "fit {} on digits", "represent": "represent digits by {}", "probe": "probe lsd of {} on digits"}[step]
+    said = {"fit": "fit {} on digits", "represent": "represent digits by {}", "probe": "probe lsd of {} on digits"}[
+        step
+    ]
     return [said.format(path) + SEEDS for path in paths]
 
 
 @pytest.fixture(scope="module")
 def place(made, tmp_path_factory):
     """A copy that the dry runs of this module share; each puts back what it edits."""
-    from conftest import Workplace, copied
-
     return Workplace(copied(made, tmp_path_factory.mktemp("rerun") / "place"))
 
 
@@ -105,7 +106,9 @@ def test_another_split_of_the_data_makes_all_anew(place, editing):
 
 
 def test_one_more_network_leaves_the_others_alone(place, editing):
-    editing("studies/tiny.yaml", lambda text: text.replace("d4/ridge: class PCA}", "d4/ridge: class PCA, ridge: pixels}"))
+    editing(
+        "studies/tiny.yaml", lambda text: text.replace("d4/ridge: class PCA}", "d4/ridge: class PCA, ridge: pixels}")
+    )
     assert place.plan("tiny") == sorted(
         [*jobs("ridge", step="fit"), *jobs("ridge", step="represent"), *jobs("ridge", step="probe"), *BELOW_THE_FITS]
     )

@@ -24,7 +24,8 @@ def relative(place, paths):
 
 
 def test_a_new_seed_is_fitted_alone_where_one_job_fits_all(workplace):
-    old = {p: p.read_bytes() for p in (*workplace.node("mlp").iterdir(), *workplace.node("d4").iterdir()) if p.is_file()}
+    fits = [workplace.node(path, seed) / "fit.json" for path in ("mlp", "d4") for seed in (0, 1)]
+    old = {p: p.read_bytes() for fit in fits for p in fit.parent.iterdir() if p.is_file()}
     workplace.edit("seeds: 2", "seeds: 3")
     plan = workplace.plan("tiny")
     assert "prepare data set digits" not in plan

@@ -22,8 +22,7 @@ def test_the_same_seed_gives_the_same_bytes(fitted, tmp_path, made):
 def test_a_fit_made_again_is_the_same_and_another_seed_is_not(lab, path):
     segment = lab.node(path) / "segment.safetensors"
     first = segment.read_bytes()
-    segment.unlink()
-    (lab.node(path) / "fit.json").unlink()
+    lab.unfit(path)
     lab.must("fit", "digits", path, seeds=(0, 1))
     assert segment.read_bytes() == first
     assert path != "mlp" or (lab.node(path, 1) / "segment.safetensors").read_bytes() != first
@@ -68,11 +67,37 @@ def test_a_second_seed_leaves_the_first_alone(lab):
     assert {p: b for p, b in lab.files().items() if "seed1" not in p.parts} == before
 
 
+def test_a_fit_that_snakemake_deleted_is_brought_back(lab):
+    """As it does before a job over several seeds, one of which is new."""
+    before = lab.files()
+    for name in ("fit.json", "segment.safetensors"):
+        (lab.node("mlp") / name).unlink()
+    assert "already made, left alone" in lab.must("fit", "digits", "mlp")
+    assert lab.files() == before
+
+
+def test_a_deleted_fit_of_other_options_is_not_brought_back(lab):
+    (lab.node("mlp") / "fit.json").unlink()
+    lab.edit("epochs: 2", "epochs: 3")
+    assert "fitted in" in lab.must("fit", "digits", "mlp")
+    lab.edit("epochs: 3", "epochs: 2")
+    assert "fitted in" in lab.must("fit", "digits", "mlp")  # the older one is gone for good
+
+
+@pytest.mark.parametrize("name", [".fit.json", ".segment.safetensors"])
+def test_a_fit_that_is_damaged_under_both_names_is_made_anew(lab, name):
+    segment = (lab.node("mlp") / "segment.safetensors").read_bytes()
+    (lab.node("mlp") / "fit.json").unlink()
+    (lab.node("mlp") / name).write_bytes(b"{")
+    assert "fitted in" in lab.must("fit", "digits", "mlp")
+    assert (lab.node("mlp") / "segment.safetensors").read_bytes() == segment
+
+
 def test_an_interrupted_fit_goes_on_and_counts_its_seconds(lab, monkeypatch):
     from layerwise.methods import sgd
 
     want = (lab.node("mlp") / "segment.safetensors").read_bytes()
-    (lab.node("mlp") / "fit.json").unlink()
+    lab.unfit("mlp")
     monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
     epochs, whole = [], sgd._Run._epoch
 
@@ -110,7 +135,10 @@ def test_an_interrupted_fit_goes_on_and_counts_its_seconds(lab, monkeypatch):
         ("fit digits mpl", "'mpl' is no path of 'digits' in the study tiny; see the verb show"),
         ("represent digits ridge", "'ridge' is no path of 'digits' in the study tiny"),
         ("probe lds digits mlp", "'lds' is none of the probes of the study tiny; did you mean 'lsd'?"),
-        ("figure readout_dept", "'readout_dept' is none of the figures of the study tiny; did you mean 'readout_depth'?"),
+        (
+            "figure readout_dept",
+            "'readout_dept' is none of the figures of the study tiny; did you mean 'readout_depth'?",
+        ),
         ("table accurac", "'accurac' is none of the tables of the study tiny; did you mean 'accuracy'?"),
         ("fit digits mlp --device cuda", "device 'cuda': no GPU that torch can use is here; set device: cpu or auto"),
         ("fit digits mlp --device gpu", "device 'gpu': say auto, cpu or cuda"),
@@ -157,7 +185,7 @@ def test_weights_that_are_not_finite_are_never_written(lab, monkeypatch):
         return made
 
     monkeypatch.setattr(ridge, "fit", broken)
-    (lab.node("d4/ridge") / "fit.json").unlink()
+    lab.unfit("d4/ridge")
     before = lab.files()
     lab("fit", "digits", "d4/ridge").refuses("network digits/seed0/d4/ridge: the fit gave weights that are not finite")
     assert lab.files() == before
@@ -170,7 +198,7 @@ def test_a_lack_of_memory_is_one_line(lab, monkeypatch):
         raise MemoryError("9 EB")
 
     monkeypatch.setattr(ridge, "fit", greedy)
-    (lab.node("d4/ridge") / "fit.json").unlink()
+    lab.unfit("d4/ridge")
     lab("fit", "digits", "d4/ridge").refuses("out of memory (9 EB); fit fewer samples or narrower layers")
 
 

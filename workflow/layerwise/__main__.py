@@ -47,7 +47,7 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told
 
 
-def _one_line(message, category, filename, lineno, file=None, line=None) -> None:  # noqa: ANN001
+def _one_line(message, category, filename, lineno, file=None, line=None) -> None:
     print(f"{'layerwise: warning' if category is LayerwiseWarning else category.__name__}: {message}", file=sys.stderr)
 
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    def verb(run, help: str, *more: str) -> None:  # noqa: ANN001
+    def verb(run, help: str, *more: str) -> None:
         p = verbs.add_parser(run.__name__.strip("_"), help=help, description=help, allow_abbrev=False)
         p.set_defaults(run=run)
         p.add_argument("study", help="the study file, such as studies/quick.yaml")
@@ -204,13 +204,13 @@ def _all(args: argparse.Namespace) -> None:
                 run(verb, dataset, path, *seeds, *where)
     for name, dataset, path in plan.looks():
         run("probe", name, dataset, path, *seeds, *where)
-    run("fits")
+    run("fits", *seeds)
     for name in plan.figures:
-        run("figure", name)
+        run("figure", name, *seeds)
     for name in plan.tables:
-        run("table", name)
-    run("verdicts")
-    run("report")
+        run("table", name, *seeds)
+    run("verdicts", *seeds)
+    run("report", *seeds)
 
 
 def _study(args: argparse.Namespace) -> None:

@@ -1,7 +1,9 @@
-"""The environment variables that matter here, in one place."""
+"""What runs need of the world around them: environment variables, and a folder that no dead run keeps locked."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -16,6 +18,22 @@ def pass_to_jobs() -> None:
     for name, first in (("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(__file__).parents[1])):
         rest = os.environ.get(name)
         os.environ[name] = os.pathsep.join([str(first), rest]) if rest else str(first)
+
+
+def forget_dead_runs(folder: Path) -> None:
+    """Remove the locks that a killed Snakemake left in its folder ``.snakemake``, while no other one is alive there.
+
+    Snakemake takes its lock away by itself, unless it is killed. Every one that comes by here shares a lock of the
+    kernel's until it ends, however it ends: who gets that lock alone is the only one alive.
+    """
+    with contextlib.suppress(OSError):  # no permission, or a file system without locks: then Snakemake says --unlock
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder / "alive.lock", os.O_CREAT | os.O_RDWR, 0o644)  # stays open as long as the process
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for lock in folder.glob("locks/*.lock"):
+                lock.unlink()
+        fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 def data_root(configured: Path | str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import platform
 import resource
@@ -34,6 +35,16 @@ def deterministic(on: torch.device, threads: int) -> None:
     if on.type == "cuda":  # not on a CPU: the call alone imports torch's compiler, seconds of every short job
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@functools.cache
+def warm_up(on: torch.device) -> None:
+    """Let torch load what it loads on first use, once a process: the first fit of a job would be charged with it."""
+    x = torch.eye(64, device=on, dtype=torch.float64)
+    torch.linalg.eigh(x @ x)
+    torch.linalg.pinv(x)
+    images = torch.zeros(2, 1, 8, 8, device=on, requires_grad=True)
+    torch.nn.functional.conv2d(images, torch.zeros(2, 1, 3, 3, device=on)).sum().backward()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from layerwise import plugins, steps, store
+from layerwise import steps, store
 from layerwise.datasets import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.intervals import interval
@@ -46,11 +46,10 @@ def collect(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     known: dict[Node, dict[str, Any]] = {}
-    code = plugins.code_digest(plugins.represent_sources())
     for node, fit in records(study):
         known[node] = fit
         score = store.read_json(node.folder / "score.json")
-        if score.get("digest") != digest_of([fit["digest"], code]):
+        if score.get("digest") != steps.represented_digest(fit):
             raise LayerwiseError(f"{node.folder / 'score.json'}: of another fit or other code; run the study again")
         lineage = [known[n] for n in node.lineage]  # parents come first
         rows.append(

@@ -6,6 +6,7 @@ several seeds that was killed half way, or that a new seed brought back, does on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,7 +25,9 @@ from layerwise.methods import Hooks, Segment
 from layerwise.study import Study, View, digest_of
 from layerwise.trie import SPLITS, Node, dataset_folder
 
-RESUME = ".resume.safetensors"  # a sidecar that Snakemake does not know: it deletes the outputs that it does
+# Names that Snakemake does not know: before a job, and where one fails, it deletes the outputs that it does.
+RESUME = ".resume.safetensors"  # a half-done fit
+KEPT = {"segment.safetensors": ".segment.safetensors", "fit.json": ".fit.json"}  # second names of a whole fit
 
 
 # ---------------------------------------------------------------- data set
@@ -52,7 +55,7 @@ def read_dataset(study: Study, name: str) -> Dataset:
 
 def _stale(path: Path) -> LayerwiseError:
     return LayerwiseError(
-        f"{path}: made for other options or by other code than the study asks for now; run snakemake, which makes it anew"
+        f"{path}: made for other options or by other code than the study asks for; run snakemake, which makes it anew"
     )
 
 
@@ -84,7 +87,7 @@ def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
 def read_network(study: Study, node: Node, root: str) -> nn.Sequential:
     """Return all segments down to the node, as one module: data in, the node's output out."""
     fitted = [read_module(n, read_fit(study, n, root)) for n in node.lineage]
-    return nn.Sequential(*(part for module in fitted for part in module))
+    return nn.Sequential(*(part for module in fitted for part in module)).eval()
 
 
 def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
@@ -93,7 +96,7 @@ def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
     if node.parent is None:
         return whole
     path = node.parent.folder / f"{split}.safetensors"
-    if store.read_notes(path).get("digest") != _represented_digest(read_fit(study, node.parent, data.record["digest"])):
+    if store.read_notes(path).get("digest") != represented_digest(read_fit(study, node.parent, data.record["digest"])):
         raise _stale(path)
     x = store.read_tensors(path)["x"]
     if len(x) != len(whole):
@@ -108,8 +111,8 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Fit the last segment of a node on its parent's features; returns what to print of it."""
     root = data.record["digest"]
     with store.alone(node.folder):
-        if _made(node.folder / "fit.json", study.digest(node, root)) and (node.folder / "segment.safetensors").is_file():
-            return _leave(node.folder, "fit.json", "segment.safetensors")
+        if _fitted(node.folder, study.digest(node, root)):
+            return _leave(node.folder, *KEPT)
         spec = study.segment(node.path)
         features = Features(
             read_input(study, node, "train", data), read_input(study, node, "valid", data), data.task, data.record
@@ -119,6 +122,7 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         method = plugins.load("methods", spec.method)
         options = method.Options(**vars(spec.options))
         sidecar = Sidecar(node.folder / RESUME, study.digest(node, root))
+        machine.warm_up(on)
         try:
             with machine.metered(on) as reading:
                 fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=sidecar.hooks)
@@ -146,6 +150,9 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
             "record": fitted.record,
         }
         store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
+        (node.folder / KEPT["fit.json"]).unlink(missing_ok=True)
+        for name, second in KEPT.items():
+            store.link(node.folder / name, node.folder / second)
         sidecar.path.unlink(missing_ok=True)
     went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
     return f"fitted in {reading['seconds']:.2f} s{went_on}"
@@ -186,6 +193,18 @@ class Sidecar:
         store.write_tensors(self.path, tensors, said)
 
 
+def _fitted(folder: Path, digest: str) -> bool:
+    """Tell whether a node is fitted, bringing back what Snakemake deleted: for a new seed, or as another seed failed."""
+    if (folder / "segment.safetensors").is_file() and _made(folder / "fit.json", digest):
+        return True
+    with contextlib.suppress(LayerwiseError):  # missing, or damaged under both names
+        kept = _made(folder / KEPT["fit.json"], digest) and not store.read_notes(folder / KEPT["segment.safetensors"])
+        for name, second in KEPT.items() if kept else ():
+            store.link(folder / second, folder / name)
+        return kept
+    return False
+
+
 def _made(path: Path, digest: str) -> bool:
     return path.is_file() and store.read_json(path).get("digest") == digest
 
@@ -203,7 +222,7 @@ def _leave(folder: Path, *names: str) -> str:
 def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Run the node's segment over every split: the features that its children are fitted on. And score them."""
     record = read_fit(study, node, data.record["digest"])
-    digest = _represented_digest(record)
+    digest = represented_digest(record)
     files = {split: node.folder / f"{split}.safetensors" for split in SPLITS}
     if all(_represented(f, digest) for f in files.values()) and _made(node.folder / "score.json", digest):
         return _leave(node.folder, "score.json", *(f.name for f in files.values()))
@@ -220,7 +239,7 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
 
 
-def _represented_digest(record: dict[str, Any]) -> str:
+def represented_digest(record: dict[str, Any]) -> str:
     """Return the digest of what representing a fit gives: another fit, or other code that runs it, is another."""
     return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -116,6 +117,16 @@ def read_notes(path: Path) -> dict[str, str]:
         raise LayerwiseError(f"{path}: no such file; run the step that makes it") from None
     except (SafetensorError, OSError, ValueError):
         raise LayerwiseError(f"{path}: cut short, or not a safetensors file; delete it and run again") from None
+
+
+def link(path: Path, other: Path) -> None:
+    """Give a file a second name, or make a copy where the file system has no such links."""
+    with replacing(other) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copy2(path, temporary)
 
 
 @contextlib.contextmanager

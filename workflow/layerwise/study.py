@@ -293,6 +293,6 @@ def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:
     """Refuse a fit that would have to be there before itself."""
     for node in prefixes(path):
         if node in above:
-            raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is itself part of")
+            raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is part of")
         for used in study.segment(node).uses:
             _check_uses(study, used, (*above, node))

@@ -13,6 +13,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.trie import SPLITS, Node, dataset_folder
 
 environment.pass_to_jobs()
+environment.forget_dead_runs(Path(".snakemake"))
 
 
 def here(paths):
@@ -113,7 +114,10 @@ def fit_spec(plan, wildcards):
 def dataset_inputs(plan, wildcards):
     """The code of a source, and the user's own files where the source reads them."""
     source, options, _ = plan.dataset(wildcards.dataset)
-    return here(plugins.sources("datasets", source) + files(options))
+    try:
+        return here(plugins.sources("datasets", source) + files(options))
+    except LayerwiseError as error:
+        sys.exit(f"layerwise: {error}")
 
 
 def dataset_spec(plan, wildcards):

@@ -9,7 +9,7 @@ for plan in STUDIES.values():
             features=partial(fit_inputs, plan),
             code=partial(fit_code, plan),
         output:
-            update(each_seed(plan, "segment.safetensors", "fit.json")),
+            each_seed(plan, "segment.safetensors", "fit.json"),
         log:
             aside(plan, "logs", "fit", "log"),
         benchmark:
@@ -46,8 +46,8 @@ for plan in STUDIES.values():
                 fitted=partial(of_nodes, plan, names=("segment.safetensors", "fit.json")),
                 code=here(plugins.represent_sources()),
             output:
-                (update if keep else temp)(each_seed(plan, *(f"{split}.safetensors" for split in SPLITS))),
-                update(each_seed(plan, "score.json")),
+                (list if keep else temp)(each_seed(plan, *(f"{split}.safetensors" for split in SPLITS))),
+                each_seed(plan, "score.json"),
             log:
                 aside(plan, "logs", "represent", "log"),
             benchmark:

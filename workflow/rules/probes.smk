@@ -8,7 +8,7 @@ for plan in STUDIES.values():
             network=partial(lineage, plan),
             code=partial(probe_code, plan),
         output:
-            update(each_seed(plan, "{probe}.csv")),
+            each_seed(plan, "{probe}.csv"),
         log:
             aside(plan, "logs", "{probe}", "log"),
         benchmark:

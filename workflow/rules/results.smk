@@ -124,7 +124,7 @@ for plan in STUDIES.values():
             f"{plan.name}_report"
         input:
             made=[name for name in targets(plan) if name != f"results/{plan.name}/report.html"],
-            code=code_of("report.py"),
+            code=code_of("report.py") + here(sorted((plugins.PACKAGE / "report_page").iterdir())),
         output:
             f"results/{plan.name}/report.html",
         log:

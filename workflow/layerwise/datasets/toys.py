@@ -9,8 +9,9 @@ spirals
     noise, and the second spiral is the first one turned by half a circle. The square root spreads the points evenly
     along the outer arms. How hard the problem is depends mostly on ``turns``.
 checkerboard
-    Points uniform on [-0.5, 0.5]^2, labelled by the colour of their square on a board of 8 x 8, targets -1 and +1,
-    no noise (thesis section 5.4.2 and 7.7).
+    Points uniform on a square of side ``side`` around 0, labelled by the colour of their square on a board of 8 x 8,
+    targets -1 and +1, no noise (thesis section 5.4.2 and 7.7, which do not give the side). How well Platonic
+    projections do depends on the side, since the layers' bias column stays 1.
 
 Test points of the last two are fresh draws of the same distribution.
 """
@@ -46,6 +47,8 @@ class Options:
     """Turns of each spiral (spirals only)."""
     noise: float = 0.0
     """Standard deviation of the normal noise on each coordinate (spirals only); the outer radius is 1."""
+    side: float = 1.0
+    """Side of the board (checkerboard only)."""
     seed: int = 0
     """Seed of the points of spirals and checkerboard."""
 
@@ -58,8 +61,10 @@ class Options:
             )
         if self.problem != "spirals" and (self.turns, self.noise) != (1.75, 0.0):
             raise LayerwiseError(f"options 'turns' and 'noise' are of the spirals: the {self.problem} has none")
-        if not (self.turns > 0 and self.noise >= 0 and self.seed >= 0):
-            raise LayerwiseError("options 'turns', 'noise' and 'seed': turns is above 0, the others are 0 or more")
+        if self.problem != "checkerboard" and self.side != 1:
+            raise LayerwiseError(f"option 'side' is of the checkerboard: the {self.problem} has none")
+        if not (self.turns > 0 and self.side > 0 and self.noise >= 0 and self.seed >= 0):
+            raise LayerwiseError("options 'turns' and 'side' are above 0, 'noise' and 'seed' are 0 or more")
 
 
 def load(options: Options, *, root: Path) -> Raw:
@@ -70,7 +75,7 @@ def load(options: Options, *, root: Path) -> Raw:
     train, test = (
         spirals(n, options.turns, options.noise, np.random.default_rng([options.seed, split]))
         if options.problem == "spirals"
-        else checkerboard(n, np.random.default_rng([options.seed, split]))
+        else checkerboard(n, options.side, np.random.default_rng([options.seed, split]))
         for split, n in enumerate((options.samples, options.test_samples))
     )
     return Raw(train, test, SIGNS)
@@ -93,10 +98,10 @@ def spirals(n: int, turns: float, noise: float, generator: np.random.Generator) 
     return _float(x), torch.from_numpy(labels)
 
 
-def checkerboard(n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def checkerboard(n: int, side: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw n points."""
-    x = _float(generator.random((n, 2)) - 0.5)
-    squares = ((x + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)  # of the rounded points, so that none is mislabelled
+    x = _float(side * (generator.random((n, 2)) - 0.5))
+    squares = ((x / side + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)  # of the rounded points, so that none is mislabelled
     return x, squares.sum(1) % 2
 
 

@@ -12,7 +12,7 @@ It knows nothing of files, studies or Snakemake. ``Options`` must stand on the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Segment:
     layers: tuple[str, ...]
     shape: tuple[int, ...]
     outputs: int
-    uses: dict[str, nn.Module] = field(default_factory=dict)
+    uses: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""The user's own images: PNG files in folders, through Snakemake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+STUDY = """
+title: Mine
+seeds: 1
+datasets:
+  stripes: {source: imagefolder, folder: photos, size: 8, grey: true}
+segments:
+  ridge: {method: ridge, layers: [dense outputs]}
+networks:
+  stripes: [ridge]
+"""
+SCORE = "results/mine/networks/stripes/seed0/ridge/score.json"
+
+
+def draw(path, across, noise):
+    """A picture of stripes, across or down."""
+    x = np.tile([40.0, 200.0], (16, 8)) + noise.normal(0, 20, (16, 16))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((x if across else x.T).clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def photos(empty):
+    empty.write(STUDY, "mine")
+    noise = np.random.default_rng(0)
+    for split, number in (("train", 20), ("test", 5)):
+        for kind in ("across", "down"):
+            for i in range(number):
+                draw(empty.folder / "photos" / split / kind / f"{i:02}.png", kind == "across", noise)
+    return empty
+
+
+def test_a_study_of_own_images(photos):
+    photos.snakemake("--", SCORE)
+    record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())
+    assert record["task"]["classes"] == ["across", "down"]
+    assert record["counts"] == {"train": 40, "valid": 0, "test": 10}
+    assert json.loads((photos.folder / SCORE).read_text())["splits"]["test"]["accuracy"] == 100
+    assert photos.plan(SCORE) == []
+
+    again = ["fit ridge on stripes, seeds 0", "prepare data set stripes", "represent stripes by ridge, seeds 0"]
+    draw(photos.folder / "photos/train/down/new.png", False, np.random.default_rng(1))
+    assert photos.plan(SCORE) == again
+    (photos.folder / "photos/train/down/new.png").unlink()
+    assert photos.plan(SCORE) == []
+    draw(photos.folder / "photos/test/down/00.png", True, np.random.default_rng(1))
+    assert photos.plan(SCORE) == again
+
+    image = photos.folder / "photos/test/down/00.png"
+    image.write_bytes(image.read_bytes()[:60])
+    said = photos.snakemake("--", SCORE, check=False)
+    assert "layerwise: photos/test/down/00.png: not a whole image" in said
+    assert "mend the file or remove it" in said
+    assert "Traceback" not in said
+    image.unlink()
+    photos.snakemake("--", SCORE)
+    record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())
+    assert record["counts"] == {"train": 40, "valid": 0, "test": 9}

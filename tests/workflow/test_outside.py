@@ -1,0 +1,212 @@
+"""Additions from outside the package: one file each, named with its dots in a study. The method is CONTRIBUTING's."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from places import ROOT, Lab
+
+from layerwise import plugins, store
+
+OPTIONS = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Options:
+    {}
+"""
+SOURCE = (
+    '''"""Points on either side of a line."""
+import torch
+from layerwise.data import Task
+from layerwise.datasets import Raw
+'''
+    + OPTIONS.format("""points: int = 60
+    '''Number of training points.'''""")
+    + """
+def load(options, *, root):
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(options.points + 20, 4, generator=noise)
+    y = (x[:, 0] > 0).long()
+    return Raw((x[:-20], y[:-20]), (x[-20:], y[-20:]), Task("onehot", 2, ("left", "right")))
+"""
+)
+PROBE = (
+    '''"""How large the scores are."""
+import pandas
+'''
+    + OPTIONS.format("""split: str = "test"
+    '''Split to look at.'''""")
+    + """
+def look(network, data, options, *, seed, device):
+    x = getattr(data, options.split).x
+    return pandas.DataFrame({"layers": [len(network)], "largest": [float(network(x).abs().max().detach())]})
+"""
+)
+FIGURE = (
+    '''"""What the probe saw, as bars."""
+from matplotlib.figure import Figure
+'''
+    + OPTIONS.format("""probe: str = "size"
+    '''The probe.'''""")
+    + """
+def draw(results, options):
+    figure = Figure()
+    figure.subplots().bar(*zip(*results.probe(options.probe)[["label", "largest"]].values))
+    return figure
+
+def caption(results, options):
+    return f"Largest scores, on {results.machines[0]}."
+"""
+)
+TABLE = (
+    '''"""What the probe saw, as a table."""
+'''
+    + OPTIONS.format("""probe: str = "size"
+    '''The probe.'''""")
+    + """
+def make(results, options):
+    return results.probe(options.probe)[["label", "seed", "largest"]]
+
+def caption(results, options):
+    return "Largest scores."
+"""
+)
+USER = (
+    '''"""A ridge read-out that knows how wide another network is."""
+from layerwise.methods import NO_HOOKS, Fitted, ridge
+'''
+    + OPTIONS.format("""loud: bool = False
+    '''Nothing to speak of.'''""")
+    + """
+def fit(segment, features, options, *, seed, device, hooks=NO_HOOKS):
+    made = ridge.fit(segment, features, ridge.Options(), seed=seed, device=device, hooks=hooks)
+    sizes = {path: sum(p.numel() for p in network.parameters()) for path, network in segment.uses.items()}
+    return Fitted(made.module, made.layers, {"uses": sizes, "training": [n.training for n in segment.uses.values()]})
+"""
+)
+STUDY = """
+title: From outside
+seeds: 1
+datasets:
+  line: {source: mylab.line, points: 80}
+segments:
+  pixel: {method: mylab.pixel, layers: [dense 3], first: 1}
+  head: {method: sgd, layers: [dense outputs], epochs: 3}
+  user: {method: mylab.user, layers: [dense outputs], uses: [pixel/head]}
+networks:
+  line: {pixel/user: a read-out}
+probes:
+  size: {probe: mylab.size}
+figures:
+  bars: {figure: mylab.bars}
+tables:
+  sizes: {table: mylab.sizes}
+"""
+
+
+def contributed() -> str:
+    """The method that CONTRIBUTING.md shows, word for word."""
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+def bring(folder) -> None:
+    """Put the additions and their study into a folder."""
+    files = {"pixel": contributed(), "line": SOURCE, "size": PROBE, "bars": FIGURE, "sizes": TABLE, "user": USER}
+    (folder / "mylab").mkdir()
+    for name, text in files.items():
+        (folder / "mylab" / f"{name}.py").write_text(text)
+    (folder / "studies").mkdir(exist_ok=True)
+    (folder / "studies" / "outside.yaml").write_text(STUDY)
+
+
+class Outside(Lab):
+    study = "outside"
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """A place with the additions, in which their study was run, beside which nothing of the package was changed."""
+    folder = tmp_path_factory.mktemp("outside")
+    bring(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        place = Outside(folder)
+        place.must("all")
+        yield place
+        for cached in (plugins.file, plugins.options_class, plugins._imports):
+            cached.cache_clear()
+
+
+def test_the_method_in_contributing_fits_what_it_says(outside):
+    record = json.loads((outside.node("pixel", dataset="line") / "fit.json").read_text())
+    assert (record["method"], record["options"], record["record"]) == ("mylab.pixel", {"first": 1}, {"first": 1})
+    given = store.read_tensors(outside.results("datasets/line/test.safetensors"))["x"]
+    seen = store.read_tensors(outside.node("pixel", dataset="line") / "test.safetensors")["x"]
+    assert torch.equal(seen, given[:, 1:4])
+
+
+def test_each_kind_of_addition_ran(outside):
+    assert json.loads(outside.results("datasets/line/dataset.json").read_text())["counts"]["train"] == 80
+    seen = pd.read_csv(outside.node("pixel/user", dataset="line") / "size.csv")
+    assert seen["largest"][0] > 0
+    assert pd.read_csv(outside.results("tables/sizes.csv"))["largest"].tolist() == seen["largest"].tolist()
+    assert "Largest scores." in outside.results("tables/sizes.md").read_text()
+    assert "</svg>" in outside.results("figures/bars.svg").read_text()
+    assert outside.results("report.html").stat().st_size > 0
+
+
+def test_a_method_looks_at_the_network_that_its_segment_uses(outside):
+    assert (outside.node("pixel/head", dataset="line") / "segment.safetensors").exists()
+    record = json.loads((outside.node("pixel/user", dataset="line") / "fit.json").read_text())["record"]
+    assert record == {"uses": {"pixel/head": 5 * 3 + 4 * 2}, "training": [False]}
+
+
+def test_another_option_of_the_used_network_is_another_fit(outside, tmp_path):
+    shutil.copytree(outside.folder, tmp_path / "copy")
+    place = Outside(tmp_path / "copy")
+    place.edit("epochs: 3", "epochs: 4", "studies/outside.yaml")
+    before = json.loads((place.node("pixel/user", dataset="line") / "fit.json").read_text())["digest"]
+    place("fit", "line", "pixel/user").refuses("seed0/pixel/head/fit.json: made for other options")
+    place.must("fit", "line", "pixel/head")
+    assert "fitted in" in place.must("fit", "line", "pixel/user")
+    assert json.loads((place.node("pixel/user", dataset="line") / "fit.json").read_text())["digest"] != before
+
+
+def test_an_addition_that_is_wrong_is_said(outside, tmp_path):
+    for old, new, text in (
+        ("first: 1", "frist: 1", "segment 'pixel': method 'mylab.pixel' has no option 'frist'; did you mean 'first'?"),
+        (
+            "mylab.pixel",
+            "mylab.pixl",
+            "method 'mylab.pixl': no such module; install it, or put its folder on PYTHONPATH",
+        ),
+        ("points: 80", "points: many", "data set 'line': option 'points' is 'many', which is not int"),
+    ):
+        place = Outside(tmp_path)
+        place.write(STUDY.replace(old, new), "outside")
+        place("fit", "line", "pixel").refuses(text)
+
+
+def test_snakemake_finds_them_and_orders_the_fits(empty):
+    bring(empty.folder)
+    target = "results/outside/networks/line/seed0/pixel/user/fit.json"
+    assert empty.plan(target) == [
+        "fit pixel on line, seeds 0",
+        "fit pixel/head on line, seeds 0",
+        "fit pixel/user on line, seeds 0",
+        "prepare data set line",
+        "represent line by pixel, seeds 0",
+    ]
+    first = "results/outside/networks/line/seed0/pixel/fit.json"
+    empty.snakemake("--", first)
+    assert json.loads((empty.folder / first).read_text())["record"] == {"first": 1}
+    empty.edit("first: int = 0", "first: int = 0  # an edit", "mylab/pixel.py")
+    assert empty.plan(first) == ["fit pixel on line, seeds 0"]

@@ -1,0 +1,88 @@
+"""Mistakes through Snakemake: one line that says what to do, a non-zero exit, and nothing was run."""
+
+from __future__ import annotations
+
+import pytest
+
+from layerwise import store
+
+STUDY = "studies/tiny.yaml"
+WRONG = {
+    "study": (
+        STUDY,
+        "segments:",
+        "segmnets:",
+        "layerwise: studies/tiny.yaml: no key 'segmnets'; did you mean 'segments'?",
+    ),
+    "option": (
+        STUDY,
+        "epochs: 2",
+        "epoch: 2",
+        "layerwise: studies/tiny.yaml: segment 'mlp': method 'sgd' has no option 'epoch'; did you mean 'epochs'?",
+    ),
+    "configuration": (
+        "config.yaml",
+        "device: cpu",
+        "devise: cpu",
+        "layerwise: config.yaml: no key 'devise'; did you mean 'device'?",
+    ),
+    "unknown study": (
+        "config.yaml",
+        "study: tiny",
+        "study: tinny",
+        "layerwise: study 'tinny': no file studies/tinny.yaml; did you mean 'tiny'?",
+    ),
+    "no YAML": (STUDY, "seeds: 2", "seeds: [2", "layerwise: studies/tiny.yaml: line 4 is not YAML: "),
+    "images that are not there": (
+        STUDY,
+        "{source: digits, valid: 0.2}",
+        "{source: imagefolder, folder: photos, size: 8}",
+        "layerwise: photos: no such folder; images belong in photos/train/<class>/ and photos/test/<class>/",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_mistake_is_one_line(empty, what):
+    file, old, new, line = WRONG[what]
+    empty.edit(old, new, file)
+    said = empty.snakemake("--dry-run", check=False)
+    assert [each for each in said.splitlines() if each.startswith(line)], said
+    assert "Traceback" not in said
+    assert len([each for each in said.splitlines() if each and "profile" not in each]) <= 4, said
+    assert not (empty.folder / "results").exists()
+
+
+def test_an_unknown_target_is_named(empty):
+    said = empty.snakemake("--dry-run", "--", "tinny", check=False)
+    assert "tinny" in said
+    assert "Traceback" not in said
+
+
+def test_a_mistake_in_a_job_is_shown_with_its_log_and_the_rest_is_made(empty):
+    """Layers that do not fit their input are known once the input is there."""
+    empty.edit("conv 3 4", "conv 9 4")
+    targets = [f"results/tiny/networks/digits/seed0/{path}/fit.json" for path in ("mlp", "d4")]
+    said = empty.snakemake("--", *targets, check=False)
+    text = "layer 'conv 9 4' is larger than its input of 8x8: use a smaller size"
+    assert f"layerwise: network digits/seed0/d4: {text}" in said
+    assert "Traceback" not in said
+    assert not (empty.node("d4") / "fit.json").exists()
+    assert (empty.node("mlp") / "fit.json").exists()
+    empty.edit("conv 9 4", "conv 3 4")
+    assert empty.plan(*targets) == ["fit d4 on digits, seeds 0 1"]
+
+
+def test_features_cut_short_are_named_and_made_anew_once_they_are_gone(workplace):
+    features = workplace.node("d4") / "train.safetensors"
+    whole = features.read_bytes()
+    features.write_bytes(whole[: len(whole) // 2])
+    target = "results/tiny/networks/digits/seed0/d4/ridge/segment.safetensors"
+    (workplace.folder / target).unlink()
+    said = workplace.snakemake("--", target, check=False)
+    assert "seed0/d4/train.safetensors: cut short, or not a safetensors file; delete it and run again" in said
+    assert "Traceback" not in said
+    features.unlink()
+    workplace.snakemake("--", target)
+    assert features.read_bytes() == whole
+    assert store.read_tensors(workplace.folder / target)
