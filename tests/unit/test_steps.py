@@ -101,6 +101,7 @@ def _doubled(fitted):
 def test_a_fit_sees_no_test_split(study, data, monkeypatch):
     from layerwise.methods import ridge
 
+    run(study, data, "r8")
     given = []
     whole = ridge.fit
 
@@ -109,7 +110,6 @@ def test_a_fit_sees_no_test_split(study, data, monkeypatch):
         return whole(segment, features, options, **more)
 
     monkeypatch.setattr(ridge, "fit", watched)
-    run(study, data, "r8")
     steps.fit(study, node("r8/ridge"), data, CPU)
     assert not hasattr(given[0], "test")
     assert len(given[0].train) + len(given[0].valid) == 60

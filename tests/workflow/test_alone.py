@@ -12,7 +12,7 @@ BLOCKED = """
 import sys
 
 class Blocked:
-    names = {"snakemake", "dvc", "yaml", "jsonschema", "torchvision", "PIL"}
+    names = {"snakemake", "dvc", "yaml", "jsonschema", "torchvision"}
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.names:

@@ -49,7 +49,6 @@ def test_a_mistake_is_one_line(empty, what):
     said = empty.snakemake("--dry-run", check=False)
     assert [each for each in said.splitlines() if each.startswith(line)], said
     assert "Traceback" not in said
-    assert len([each for each in said.splitlines() if each and "profile" not in each]) <= 4, said
     assert not (empty.folder / "results").exists()
 
 
@@ -78,7 +77,7 @@ def test_features_cut_short_are_named_and_made_anew_once_they_are_gone(workplace
     whole = features.read_bytes()
     features.write_bytes(whole[: len(whole) // 2])
     target = "results/tiny/networks/digits/seed0/d4/ridge/segment.safetensors"
-    (workplace.folder / target).unlink()
+    workplace.unfit("d4/ridge")
     said = workplace.snakemake("--", target, check=False)
     assert "seed0/d4/train.safetensors: cut short, or not a safetensors file; delete it and run again" in said
     assert "Traceback" not in said

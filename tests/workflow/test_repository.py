@@ -107,6 +107,18 @@ def test_a_study_stage_of_dvc_depends_on_what_is_drawn_and_judged():
     assert "studies/${item}.yaml" in content["deps"]
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_a_study_gives_every_key_that_dvc_looks_at(path):
+    """DVC takes a key that is absent for a mistake, and so an output."""
+    study = studies.load(path)
+    assert study.figures
+    assert study.tables
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        for file, keys in ((f, k) for each in stage["do"].get("params", []) for f, k in each.items()):
+            content = yaml.safe_load((ROOT / file.replace("${item}", path.stem)).read_text())
+            assert [key for key in keys if key not in content] == []
+
+
 def test_no_stage_of_dvc_keeps_old_results():
     """An output that persists would be locked, unchanged, under new options."""
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():

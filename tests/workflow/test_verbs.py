@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -206,3 +207,12 @@ def test_more_memory_than_there_is(lab):
     lab.edit("dense 16", "dense 99999999999")
     line = lab("fit", "digits", "mlp").refuses("out of memory", "fit fewer samples or narrower layers")
     assert len(line) < 400
+
+
+def test_a_figure_of_one_network_and_one_seed_is_drawn(lab):
+    """A single point, at seconds where a logarithmic axis of its own would come out empty."""
+    fits = pd.read_csv(lab.results("fits.csv")).assign(total_seconds=0.0099)
+    fits.to_csv(lab.results("fits.csv"), index=False)
+    lab.edit("figures:", "figures:\n  alone: {figure: accuracy_seconds, dataset: digits, networks: [mlp]}")
+    lab.must("figure", "alone")
+    assert lab.results("figures/alone.png").stat().st_size > 0

@@ -194,7 +194,7 @@ class Sidecar:
 
 
 def _fitted(folder: Path, digest: str) -> bool:
-    """Tell whether a node is fitted, bringing back what Snakemake deleted: for a new seed, or as another seed failed."""
+    """Tell whether a node is fitted, bringing back what Snakemake deleted for a new seed, or as another failed."""
     if (folder / "segment.safetensors").is_file() and _made(folder / "fit.json", digest):
         return True
     with contextlib.suppress(LayerwiseError):  # missing, or damaged under both names

@@ -24,10 +24,7 @@ def here(paths):
 try:
     schema.validate(config, "config", "config.yaml")
     config = schema.with_defaults(config, "config")
-    STUDIES = {
-        path.stem: studies.load(path, config["seeds"])
-        for path in sorted(Path("studies").glob("*.yaml"))
-    }
+    STUDIES = {path.stem: studies.load(path, config["seeds"]) for path in sorted(Path("studies").glob("*.yaml"))}
     if config["study"] not in STUDIES:
         studies.load(f"studies/{config['study']}.yaml")  # says which studies there are
 except LayerwiseError as error:

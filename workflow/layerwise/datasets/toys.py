@@ -101,7 +101,8 @@ def spirals(n: int, turns: float, noise: float, generator: np.random.Generator) 
 def checkerboard(n: int, side: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw n points."""
     x = _float(side * (generator.random((n, 2)) - 0.5))
-    squares = ((x / side + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)  # of the rounded points, so that none is mislabelled
+    # Of the rounded points, so that none is mislabelled.
+    squares = ((x / side + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)
     return x, squares.sum(1) % 2
 
 

@@ -42,6 +42,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
         points.append((x, y))
         bars += [(x - across[0][0], y, x + across[1][0], y), (x, y - up[0][0], x, y + up[1][0])]
     ax.margins(x=0.14, y=0.12)
+    low, high = ax.get_xlim()
+    if high < 1.01 * low:  # a single point, whose range can come out empty on a logarithmic axis
+        ax.set_xlim(low / 2, 2 * high)
     decimal_ticks(ax.xaxis)
     ax.set_xlabel("seconds of all fits of the network (log scale)")
     unit = "mean squared error (log scale)" if measure == "mse" else "accuracy, %"
