@@ -29,7 +29,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 run: setup ## run a study: make run [STUDY=quick] [CORES=2]
 	@echo "== study $(STUDY) on $(CORES) cores; what is already made is left alone"
-	@start=$$SECONDS; snakemake --cores $(CORES) -- $(STUDY) \
+	@start=$$SECONDS; snakemake --cores $(CORES) --quiet reason host -- $(STUDY) \
 	  && echo "== done in $$((SECONDS - start)) s: results/$(STUDY)/report.html, verdicts.csv, fits.csv, tables/, figures/"
 
 test: setup ## the default tests, under 15 minutes on 2 cores

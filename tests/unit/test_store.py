@@ -211,3 +211,42 @@ def test_an_error_inside_alone_is_itself_and_frees_the_folder(tmp_path):
         raise BlockingIOError(11, "something else")
     with store.alone(tmp_path):
         assert os.listdir(tmp_path) == [".lock"]  # noqa: PTH208
+
+
+# ---------------------------------------------------------------- tables, second names
+
+
+def test_a_table_is_read_with_the_columns_that_it_must_have(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,x\n")
+    assert store.read_csv(path, ["a"], dtype={"a": str}).to_dict("list") == {"a": ["1"], "b": ["x"]}
+    with pytest.raises(LayerwiseError, match=r"t.csv: not a readable table; delete it and run again"):
+        store.read_csv(path, ["a", "c"])
+    for damaged in (b"", b"\xff\xfe,\n", b'a,b\n"1,'):
+        path.write_bytes(damaged)
+        with pytest.raises(LayerwiseError, match="not a readable table"):
+            store.read_csv(path, ["a", "b"])
+    path.unlink()
+    with pytest.raises(LayerwiseError, match="no such file; run the step that makes it"):
+        store.read_csv(path, [])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_outlives_the_first(tmp_path, monkeypatch, links):
+    if not links:
+
+        def none(*paths):
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", none)
+    first, second = tmp_path / "a.json", tmp_path / ".a.json"
+    store.write_json(first, {"a": 1})
+    second.write_text("old")
+    store.link(first, second)
+    assert first.samefile(second) == links
+    store.write_json(first, {"a": 2})
+    assert store.read_json(second) == {"a": 1}
+    first.unlink()
+    store.link(second, first)
+    assert store.read_json(first) == {"a": 1}
+    assert names(tmp_path) == [".a.json", "a.json"]

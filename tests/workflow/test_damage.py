@@ -94,6 +94,14 @@ def test_what_a_probe_saw_of_an_older_fit_is_refused(lab):
     lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: of another fit")
 
 
+def test_what_a_probe_saw_under_other_options_is_refused(lab):
+    lab.edit("lsd: {}", "lsd: {samples: 100}")
+    lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: of another fit", "run the verb probe again")
+    for path in ("mlp", "d4/ridge"):
+        lab.must("probe", "lsd", "digits", path)
+    lab.must("figure", "readout_depth")
+
+
 def test_fits_of_another_run_are_refused(lab):
     lab.edit("epochs: 2", "epochs: 3")
     for verb in ("fit digits mlp", "represent digits mlp", "probe lsd digits mlp"):

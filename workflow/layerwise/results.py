@@ -153,8 +153,8 @@ class StudyResults:
                 if not file.is_file():
                     raise LayerwiseError(f"{file}: no such file; run the verb probe")
                 table = store.read_csv(file, ["digest"])
-                if set(table["digest"]) != {self.records[node]["digest"]}:
-                    raise LayerwiseError(f"{file}: of another fit than fit.json; run the verb probe again")
+                if set(table["digest"]) != {steps.seen_digest(self.study, self.study.probes[name], self.records[node])}:
+                    raise LayerwiseError(f"{file}: of another fit, other options or code; run the verb probe again")
                 label = self.study.networks[dataset].get(path, path)
                 tables.append(table.drop(columns="digest").assign(dataset=dataset, seed=seed, path=path, label=label))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

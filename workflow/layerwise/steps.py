@@ -255,5 +255,11 @@ def probe(study: Study, view: View, node: Node, data: Dataset, on: torch.device)
     network = read_network(study, node, data.record["digest"]).to(on)
     options = module.Options(**vars(view.options))
     table = module.look(network, data, options, seed=seed_of(node), device=on)
-    store.write_csv(node.folder / f"{view.name}.csv", table.assign(digest=record["digest"]))
+    store.write_csv(node.folder / f"{view.name}.csv", table.assign(digest=seen_digest(study, view, record)))
     return f"{len(table)} rows"
+
+
+def seen_digest(study: Study, view: View, record: dict[str, Any]) -> str:
+    """Return the digest of what a probe sees in a network: another fit, other options or other code is another."""
+    code = plugins.code_digest(plugins.sources("probes", view.module))
+    return digest_of([record["digest"], study.view_digest("probes", view.name), code])
