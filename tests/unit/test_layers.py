@@ -11,9 +11,9 @@ from layerwise.errors import LayerwiseError
 from layerwise.words import GRAMMAR, out_shape, parse
 
 ON_IMAGES = [
-    *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1"),
+    *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1", "conv 3 4 contrast 0.01"),
     *("maxpool 2", "maxpool 3 stride 2", "maxpool 3 stride 1", "avgpool 2", "avgpool 3 stride 2"),
-    *("batchnorm", "dropout 0.3", "flatten", "relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"),
+    *("batchnorm", "dropout 0.3", "flatten", "relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf", "softshrink 0.5"),
 ]
 ON_VECTORS = ["dense 7", *(w for w in ON_IMAGES if parse(w).size == 0)]
 
@@ -134,3 +134,20 @@ def test_batchnorm_goes_over_channels_of_images_and_over_features():
         assert torch.allclose(y.mean(over), torch.zeros(5), atol=1e-5)
         assert torch.allclose(y.var(over, unbiased=False), torch.ones(5), atol=1e-3)
         assert prod(y.shape) == prod(x.shape)
+
+
+def test_patches_of_normalised_contrast_are_their_definition():
+    layer = parse("conv 3 4 stride 2 pad 1 contrast 0.01")
+    module = layers.make(layer, (2, 9, 9)).double()
+    x = torch.rand(3, 2, 9, 9, dtype=torch.float64)
+    patches = torch.nn.functional.unfold(x, 3, padding=1, stride=2).transpose(1, 2)  # (n, P, 18)
+    centred = patches - patches.mean(dim=2, keepdim=True)
+    normalised = centred / (centred.square().mean(dim=2, keepdim=True) + 0.01).sqrt()
+    expected = normalised @ module.weight.reshape(4, -1).T + module.bias
+    assert torch.allclose(module(x).flatten(2).transpose(1, 2), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_softshrink_and_crelu_are_two_shifted_relus():
+    module, _ = layers.build(("softshrink 0.5", "crelu"), (7,), 2)
+    x = torch.randn(5, 7)
+    assert torch.equal(module(x), torch.cat([(x - 0.5).relu(), (-x - 0.5).relu()], dim=1))

@@ -206,8 +206,16 @@ def test_the_digest_is_that_of_the_code(lab, tmp_path):
     assert first == plugins.code_digest(plugins.sources("methods", "mylab.boost"))
     (lab / "boost.py").touch()
     assert first == plugins.code_digest(plugins.sources("methods", "mylab.boost"))
-    (lab / "boost.py").write_text(BOOST + "# edited\n")
-    assert first != plugins.code_digest(plugins.sources("methods", "mylab.boost"))
+    for said, same in (("# edited\n", True), ('\n"""Said of it."""\n', True), ("EDITED = 1  # said\n", False)):
+        (lab / "boost.py").write_text(BOOST + said)
+        plugins._code.cache_clear()  # a file does not change while a process runs
+        assert (first == plugins.code_digest(plugins.sources("methods", "mylab.boost"))) == same
+
+
+def test_only_what_is_said_about_code_is_left_out_of_it(tmp_path):
+    text = 'def f(x):\n    """Say\n    two lines."""\n\n    # why\n    return "# no" + x  # why\n'
+    (tmp_path / "a.py").write_text(text)
+    assert plugins._code(tmp_path / "a.py") == 'def f(x):\n    return "# no" + x'
 
 
 def test_the_digest_does_not_depend_on_where_the_files_lie(lab, tmp_path):

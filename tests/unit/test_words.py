@@ -21,7 +21,10 @@ READ = {
     "maxpool 3 stride 1": Layer("maxpool", None, 3, stride=1),
     "avgpool 4": Layer("avgpool", None, 4, stride=4),
     "avgpool 4 stride 2": Layer("avgpool", None, 4, stride=2),
+    "conv 6 8 contrast 0.01": Layer("conv", 8, 6, contrast=0.01),
+    "conv 6 8 stride 2 pad 1 contrast 1e-05": Layer("conv", 8, 6, 2, 1, contrast=1e-5),
     "dropout 0.5": Layer("dropout", rate=0.5),
+    "softshrink 0.5": Layer("softshrink", rate=0.5),
     "dropout 1e-05": Layer("dropout", rate=1e-5),
     **{kind: Layer(kind) for kind in GRAMMAR if GRAMMAR[kind] == kind},
 }
@@ -71,6 +74,7 @@ def test_an_unknown_layer_names_its_nearest_neighbour():
         *("conv", "conv 0", "conv x", "conv 3 0", "conv 3 outputs", "conv 3 4 5", "conv 3 stride", "conv 3 stride 0"),
         *("conv 3 pad -1", "conv 3 stride 2 stride 2"),
         *("maxpool", "maxpool 0", "maxpool 2 2", "maxpool 2 pad 1", "avgpool 2 stride -1"),
+        *("conv 3 contrast", "conv 3 contrast 0", "conv 3 contrast nan", "conv 3 contrast inf", "softshrink -1"),
         *("dropout", "dropout 1", "dropout -0.1", "dropout nan", "dropout much", "dropout 0.1 0.2"),
         *("relu 3", "batchnorm 4", "flatten 1"),
     ],

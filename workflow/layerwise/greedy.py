@@ -214,6 +214,9 @@ def patches(x: Tensor, layer: Layer) -> Tensor:
     windows = x.unfold(2, layer.size, layer.stride).unfold(3, layer.size, layer.stride)  # (n, C, H, W, k, k)
     # Columns lie one after the other in memory, which copies whole image rows and suits a product of columns.
     columns = windows.permute(1, 4, 5, 0, 2, 3).reshape(x.shape[1] * layer.size**2, len(x), -1)
+    if layer.contrast:  # as layers.ContrastConv2d has it
+        columns = columns - columns.mean(dim=0)
+        columns = columns * (columns.square().mean(dim=0) + layer.contrast).rsqrt()
     return columns.permute(1, 2, 0)
 
 

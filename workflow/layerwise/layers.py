@@ -19,6 +19,33 @@ class CReLU(nn.Module):
         return torch.cat([x.relu(), (-x).relu()], dim=1)
 
 
+class ContrastConv2d(nn.Conv2d):
+    """A convolution of patches that are first brought to zero mean and unit contrast, each by itself.
+
+    A patch p of ``channels * size * size`` numbers becomes ``(p - mean p) / sqrt(var p + contrast)`` (Coates, Ng and
+    Lee 2011, section 3.1.2); `contrast` is in squared units of the input. Computed as an ordinary convolution whose
+    output is corrected place by place, so no patch is ever written out.
+    """
+
+    def __init__(self, inputs: int, width: int, size: int, stride: int, pad: int, contrast: float) -> None:
+        super().__init__(inputs, width, size, stride, pad)
+        self.contrast = contrast
+
+    def forward(self, x: Tensor) -> Tensor:
+        def mean(z: Tensor) -> Tensor:
+            size, stride, pad = self.kernel_size, self.stride, self.padding
+            return nn.functional.avg_pool2d(z.mean(dim=1, keepdim=True), size, stride, pad)  # type: ignore[arg-type]
+
+        middle = mean(x)
+        spread = (mean(x.square()) - middle.square()).clamp(min=0) + self.contrast
+        raw = nn.functional.conv2d(x, self.weight, None, self.stride, self.padding)
+        raw = raw - middle * self.weight.sum(dim=(1, 2, 3))[:, None, None]
+        return raw * spread.rsqrt() + self.bias[:, None, None]  # type: ignore[index]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, contrast={self.contrast:g}"
+
+
 class Erf(nn.Module):
     """The error function, elementwise."""
 
@@ -45,6 +72,15 @@ def make(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
     match layer.kind:
         case "dense":
             return nn.Linear(prod(shape), int(layer.width))  # type: ignore[arg-type]
+        case "conv" if layer.contrast:
+            return ContrastConv2d(
+                shape[0],
+                int(layer.width),  # type: ignore[arg-type]
+                layer.size,
+                layer.stride,
+                layer.pad,
+                layer.contrast,
+            )
         case "conv":
             return nn.Conv2d(shape[0], int(layer.width), layer.size, layer.stride, layer.pad)  # type: ignore[arg-type]
         case "maxpool":
@@ -55,6 +91,8 @@ def make(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(prod(shape))
         case "dropout":
             return nn.Dropout(layer.rate)
+        case "softshrink":
+            return nn.Softshrink(layer.rate)
         case "flatten":
             return nn.Flatten()
         case _:
@@ -96,10 +134,18 @@ def dtype_of(module: nn.Module, default: torch.dtype = torch.float32) -> torch.d
     return next((p.dtype for p in module.parameters()), default)
 
 
+def for_images(module: nn.Module) -> nn.Module:
+    """Lay the weights of convolutions out with the channels last, which the processor's convolutions and pools like.
+
+    The numbers are the same up to rounding; the networks of the DMN papers train about twice as fast on a CPU.
+    """
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 @torch.no_grad()
 def apply(module: nn.Module, x: Tensor, *, batch: int = 512, device: torch.device | None = None) -> Tensor:
     """Run the module over ``x`` (N, ...) in batches, in evaluation mode; the result stays on the device of ``x``."""
-    module.eval()
+    for_images(module.eval())
     device = device or x.device
     dtype = dtype_of(module, x.dtype if x.is_floating_point() else torch.float32)
     if not len(x):  # one sample of zeros tells the shape of none

@@ -13,7 +13,9 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import io
 import itertools
+import tokenize
 import types
 import typing
 from pathlib import Path
@@ -202,8 +204,24 @@ def _imports(path: Path) -> list[Path]:
 
 
 def code_digest(files: list[Path]) -> str:
-    """Return a digest of what is in the files."""
+    """Return a digest of the code in the files: comments, documentation and empty lines do not count."""
     digest = hashlib.sha256()
-    for each in sorted(hashlib.sha256(path.read_bytes()).digest() for path in files):  # wherever the files lie
+    for each in sorted(hashlib.sha256(_code(path).encode()).digest() for path in files):  # wherever the files lie
         digest.update(each)
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _code(path: Path) -> str:
+    """Return the code of a file alone, so that hours of fits outlive an edit of what is said about them."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text, str(path))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())

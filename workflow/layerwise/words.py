@@ -6,17 +6,18 @@ No torch here: a study is checked with this module while Snakemake parses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 from layerwise.errors import LayerwiseError, nearest
 
 GRAMMAR = {
     "dense": "dense [WIDTH|outputs]",
-    "conv": "conv SIZE [CHANNELS] [stride S] [pad P]",
+    "conv": "conv SIZE [CHANNELS] [stride S] [pad P] [contrast E]",
     "maxpool": "maxpool SIZE [stride S]",
     "avgpool": "avgpool SIZE [stride S]",
     "batchnorm": "batchnorm",
     "dropout": "dropout PROBABILITY",
+    "softshrink": "softshrink THRESHOLD",
     "flatten": "flatten",
     **{name: name for name in ("relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf")},
 }
@@ -25,7 +26,11 @@ ACTIVATIONS = frozenset({"relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "er
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer word, parsed. A width of None is for the method to find, ``"outputs"`` is the task's."""
+    """One layer word, parsed. A width of None is for the method to find, ``"outputs"`` is the task's.
+
+    `rate` is the probability of a dropout, or the threshold of a softshrink. `contrast` is E of a convolution on
+    patches of normalised contrast (see `layers.ContrastConv2d`); 0 is an ordinary one.
+    """
 
     kind: str
     width: int | str | None = None
@@ -33,6 +38,7 @@ class Layer:
     stride: int = 1
     pad: int = 0
     rate: float = 0.0
+    contrast: float = 0.0
 
     @property
     def weighted(self) -> bool:
@@ -51,7 +57,9 @@ class Layer:
             parts.append(f"stride {self.stride}")
         if self.pad:
             parts.append(f"pad {self.pad}")
-        if self.kind == "dropout":
+        if self.contrast:
+            parts.append(f"contrast {self.contrast:g}")
+        if self.kind in ("dropout", "softshrink"):
             parts.append(str(self.rate))
         return " ".join(parts)
 
@@ -69,28 +77,29 @@ def parse(word: str) -> Layer:
 
 def _parse(kind: str, rest: list[str]) -> Layer:
     """Read what follows the kind; ValueError or IndexError where it is not as `GRAMMAR` has it."""
-    named = {"stride": 0, "pad": 0}
+    named: dict[str, float] = {"stride": 0, "pad": 0, "contrast": 0.0}
     for name in named:
         if name in rest and f"[{name} " in GRAMMAR[kind]:
             at = rest.index(name)
-            named[name] = int(rest[at + 1])
+            named[name] = type(named[name])(rest[at + 1])
             rest = rest[:at] + rest[at + 2 :]
-            _demand(named[name] >= (1 if name == "stride" else 0))
-    stride, pad = named["stride"], named["pad"]
+            _demand(0 <= named[name] < inf if name == "pad" else 0 < named[name] < inf)
+    stride, pad = int(named["stride"]), int(named["pad"])
     if kind == "dense":
         width = rest.pop(0) if rest else None
         layer = Layer(kind, width if width in (None, "outputs") else int(width))
     elif kind == "conv":
         layer = Layer(kind, int(rest[1]) if len(rest) > 1 else None, int(rest[0]), stride or 1, pad)
+        layer = replace(layer, contrast=named["contrast"])
         rest = rest[2:]
     elif kind in ("maxpool", "avgpool"):
         size = int(rest.pop(0))
         layer = Layer(kind, None, size, stride or size)
-    elif kind == "dropout":
+    elif kind in ("dropout", "softshrink"):
         layer = Layer(kind, rate=float(rest.pop(0)))
     else:
         layer = Layer(kind)
-    _demand(not rest and 0 <= layer.rate < 1)
+    _demand(not rest and 0 <= layer.rate < (1 if kind == "dropout" else inf))
     _demand(not isinstance(layer.width, int) or layer.width > 0)
     _demand(layer.size > 0 or kind not in ("conv", "maxpool", "avgpool"))
     return layer
