@@ -107,7 +107,7 @@ def _each_seed(args: argparse.Namespace, step: str) -> None:
     on = machine.device(args.device)
     machine.deterministic(on, args.threads)
     data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds:
+    for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)
         print(f"{step} {node}: {getattr(steps, step)(plan, node, data, on)}", flush=True)
 
@@ -136,7 +136,7 @@ def _probe(args: argparse.Namespace) -> None:
     on = machine.device(args.device)
     machine.deterministic(on, args.threads)
     data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds:
+    for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)
         print(f"probe {args.name} {node}: {steps.probe(plan, view, node, data, on)}", flush=True)
 
@@ -195,7 +195,7 @@ def _all(args: argparse.Namespace) -> None:
         if main([verb, args.study, *words]):
             raise LayerwiseError(f"study {plan.name}: stopped at {verb} {' '.join(words)}")
 
-    seeds = ["--seeds", *map(str, plan.seeds)]
+    seeds = ["--seeds", *map(str, args.seeds)] if args.seeds else []
     where = ["--device", args.device, "--threads", str(args.threads)]
     for dataset in plan.networks:
         run("dataset", dataset, "--data-root", str(args.data_root))

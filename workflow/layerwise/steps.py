@@ -96,7 +96,7 @@ def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
     if node.parent is None:
         return whole
     path = node.parent.folder / f"{split}.safetensors"
-    if store.read_notes(path).get("digest") != represented_digest(read_fit(study, node.parent, data.record["digest"])):
+    if store.read_notes(path).get("digest") != represented_digest(study, read_fit(study, node.parent, data.record["digest"])):
         raise _stale(path)
     x = store.read_tensors(path)["x"]
     if len(x) != len(whole):
@@ -222,7 +222,7 @@ def _leave(folder: Path, *names: str) -> str:
 def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Run the node's segment over every split: the features that its children are fitted on. And score them."""
     record = read_fit(study, node, data.record["digest"])
-    digest = represented_digest(record)
+    digest = represented_digest(study, record)
     files = {split: node.folder / f"{split}.safetensors" for split in SPLITS}
     if all(_represented(f, digest) for f in files.values()) and _made(node.folder / "score.json", digest):
         return _leave(node.folder, "score.json", *(f.name for f in files.values()))
@@ -233,15 +233,18 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         splits[split] = Split(layers.apply(module, given.x, device=on), given.y)
         store.write_tensors(file, {"x": splits[split].x}, {"digest": digest})
     on_device = {split: each.to(on) for split, each in splits.items()}
-    result = (scores.of_scores if record["scores"] else scores.of_readout)(on_device, data.task)
+    if record["scores"]:
+        result = scores.of_scores(on_device, data.task)
+    else:
+        result = scores.of_readout(on_device, data.task) if study.readouts else {"kind": "features", "splits": {}}
     store.write_json(node.folder / "score.json", {"digest": digest, **result})
     said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
 
 
-def represented_digest(record: dict[str, Any]) -> str:
+def represented_digest(study: Study, record: dict[str, Any]) -> str:
     """Return the digest of what representing a fit gives: another fit, or other code that runs it, is another."""
-    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
+    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources()), study.readouts])
 
 
 def _represented(path: Path, digest: str) -> bool:
