@@ -11,9 +11,28 @@ from layerwise.errors import LayerwiseError
 from layerwise.words import GRAMMAR, out_shape, parse
 
 ON_IMAGES = [
-    *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1", "conv 3 4 contrast 0.01"),
+    *(
+        "conv 3 6",
+        "conv 3 6 stride 2",
+        "conv 5 2 pad 3",
+        "conv 4 3 stride 3 pad 1",
+        "conv 1 1",
+        "conv 3 4 contrast 0.01",
+    ),
     *("maxpool 2", "maxpool 3 stride 2", "maxpool 3 stride 1", "avgpool 2", "avgpool 3 stride 2"),
-    *("batchnorm", "dropout 0.3", "flatten", "relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf", "softshrink 0.5"),
+    *(
+        "batchnorm",
+        "dropout 0.3",
+        "flatten",
+        "relu",
+        "crelu",
+        "tanh",
+        "celu",
+        "gelu",
+        "sigmoid",
+        "erf",
+        "softshrink 0.5",
+    ),
 ]
 ON_VECTORS = ["dense 7", *(w for w in ON_IMAGES if parse(w).size == 0)]
 

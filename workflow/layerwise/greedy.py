@@ -17,7 +17,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from layerwise import layers
+from layerwise import layers, shards
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import STRENGTHS, Gram, ridge
@@ -112,6 +112,8 @@ class Inputs:
         x = self.x
         places = prod(out_shape(self.layer, self.shape)[1:])
         samples = torch.arange(len(x), device=self.device) if index is None else index
+        if not len(samples):
+            return
         # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
         for batch in samples.split(max(_batch(self.device, places * self.fan_in), 512 // places)):
             yield patches(x[batch].to(dtype), self.layer), batch
@@ -229,7 +231,7 @@ def ridge_readout(strengths: Sequence[float] = STRENGTHS) -> Solve:
         gram = Gram(inputs.fan_in, outputs, inputs.device)
         for rows, samples in inputs.rows():
             gram.add(rows, inputs.task.targets(inputs.y[samples], torch.float64))
-        found = ridge(gram, strengths)
+        found = ridge(shards.gathered(gram), strengths)
         if 2 * found.constant > inputs.fan_in:  # a few, such as a picture's corners, are nothing to speak of
             text = f"{inputs.name}: {found.constant} of {inputs.fan_in} features are constant and get no weight"
             warnings.warn(LayerwiseWarning(text), stacklevel=2)
@@ -286,6 +288,8 @@ def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:
     for batch in inputs.x.split(_batch(inputs.device, prod(inputs.shape))):
         values = batch.double().transpose(0, 1).flatten(1)  # (features, rows)
         total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
+    shards.add(total, square)
+    count = shards.total(count, inputs.device)
     mean = total / count
     norm.running_mean = mean.to(inputs.dtype)
     norm.running_var = (square / count - mean.square()).clamp(min=0).to(inputs.dtype)

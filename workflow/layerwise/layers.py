@@ -139,7 +139,7 @@ def for_images(module: nn.Module) -> nn.Module:
 
     The numbers are the same up to rounding; the networks of the DMN papers train about twice as fast on a CPU.
     """
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -222,12 +222,11 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
         if missing := {"title", "datasets", "segments", "networks"} - set(raw):
             raise LayerwiseError(f"{path}: no study, {min(missing)!r} is missing; print one with the verb study")
     else:
-        raw = read_yaml(path)
+        raw = _extended(read_yaml(path), path)
         validate(raw, "study", str(path))
+    if seeds is not None:
+        raw = raw | {"seeds": seeds}
     try:
-        raw = _extended(raw, path)
-        if seeds is not None:
-            raw = raw | {"seeds": seeds}
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
         _check(study)
         left = [d for d in study.left_out if d in study.networks]
@@ -244,18 +243,19 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     if "extends" not in raw:
         return raw
     base = path.with_name(f"{raw['extends']}.yaml")
-    if not base.is_file():
-        raise LayerwiseError(f"extends: no file {base}{nearest(raw['extends'], (p.stem for p in path.parent.glob('*.yaml')))}")
+    if not base.is_file() or base == path:
+        known = sorted({p.stem for p in path.parent.glob("*.yaml")} - {path.stem})
+        raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
     whole = read_yaml(base)
-    validate(whole, "study", str(base))
-    if "extends" in whole:
-        raise LayerwiseError(f"extends: {raw['extends']!r} extends another study itself; name that one")
+    validate(whole, "study", str(base))  # which refuses one that extends a third
     networks = raw.get("networks", whole["networks"])
-    known = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
-
-    taken = {k: v for k, v in whole.items() if k not in ("probes", "tables", "figures")}
-    taken["verdicts"] = [v for v in whole.get("verdicts", []) if known.issuperset(measured_by(v))]
+    there = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
+    taken = _without(whole, "probes", "tables", "figures")
+    taken["verdicts"] = [v for v in whole.get("verdicts", []) if there.issuperset(measured_by(v))]
     taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
+    if isinstance(whole.get("seeds"), dict):
+        taken["seeds"] = {d: n for d, n in whole["seeds"].items() if d in networks}
+    taken["leave_out"] = [d for d in whole.get("leave_out", []) if d in networks]
     return taken | _without(raw, "extends")
 
 

@@ -168,6 +168,11 @@ def probe_code(plan, wildcards):
     return here(plugins.sources("probes", plan.probes[wildcards.probe].module))
 
 
+def probe_inputs(plan, wildcards):
+    """What the last segment of a network takes in, for a probe that follows its training; none for any other."""
+    return fit_inputs(plan, wildcards) if plugins.follows(plan.probes[wildcards.probe].module) else []
+
+
 def probe_spec(plan, wildcards):
     return plan.view_digest("probes", wildcards.probe)
 

@@ -7,6 +7,7 @@ for plan, number in PARTS:
         input:
             network=partial(lineage, plan),
             code=partial(probe_code, plan),
+            taken=partial(probe_inputs, plan),
         output:
             each_seed(plan, "{probe}.csv"),
         log:

@@ -19,6 +19,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.linalg import STRENGTHS
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
+SHARED = True
+
 
 @dataclass(frozen=True)
 class Options:
