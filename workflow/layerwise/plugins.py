@@ -83,12 +83,6 @@ def options_class(kind: str, name: str) -> type:
     return space["Options"]
 
 
-def follows(probe: str) -> bool:
-    """Tell whether a probe follows a training, rather than look at what came of it."""
-    tree = ast.parse(file("probes", probe).read_text())
-    return any(isinstance(node, ast.FunctionDef) and node.name == "follow" for node in tree.body)
-
-
 def documentation(kind: str, name: str) -> dict[str, str]:
     """Return the text that documents each option: the string that follows the field."""
     path = file(kind, name)

@@ -5,6 +5,7 @@ No torch here, and nothing is read but the study: Snakemake parses with this mod
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import hashlib
@@ -121,6 +122,11 @@ class Study:
         every = [(d, p) for d, networks in self.networks.items() for p in networks]
         named = {n: [tuple(w.split("/", 1)) for w in view.networks] for n, view in self.probes.items()}
         return [(n, d, p) for n in self.probes for d, p in named[n] or every if d in self.networks]
+
+    def follows(self, probe: str) -> bool:
+        """Tell whether a probe follows a training, rather than look at what came of it."""
+        tree = ast.parse(plugins.file("probes", self.probes[probe].module).read_text(encoding="utf-8"))
+        return any(isinstance(node, ast.FunctionDef) and node.name == "follow" for node in tree.body)
 
     def kept(self, path: str) -> bool:
         """Tell whether the features of a node stay on disk."""

@@ -170,7 +170,7 @@ def probe_code(plan, wildcards):
 
 def probe_inputs(plan, wildcards):
     """What the last segment of a network takes in, for a probe that follows its training; none for any other."""
-    return fit_inputs(plan, wildcards) if plugins.follows(plan.probes[wildcards.probe].module) else []
+    return fit_inputs(plan, wildcards) if plan.follows(wildcards.probe) else []
 
 
 def probe_spec(plan, wildcards):
