@@ -11,35 +11,21 @@ from layerwise.errors import LayerwiseError
 from layerwise.words import GRAMMAR, out_shape, parse
 
 ON_IMAGES = [
-    *(
-        "conv 3 6",
-        "conv 3 6 stride 2",
-        "conv 5 2 pad 3",
-        "conv 4 3 stride 3 pad 1",
-        "conv 1 1",
-        "conv 3 4 contrast 0.01",
-    ),
+    *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1"),
+    *("conv 3 4 contrast 0.01", "conv 3 4 pad 1 mirror", "conv 4 3 stride 2 contrast 0.01 mirror"),
     *("maxpool 2", "maxpool 3 stride 2", "maxpool 3 stride 1", "avgpool 2", "avgpool 3 stride 2"),
-    *(
-        "batchnorm",
-        "dropout 0.3",
-        "flatten",
-        "relu",
-        "crelu",
-        "tanh",
-        "celu",
-        "gelu",
-        "sigmoid",
-        "erf",
-        "softshrink 0.5",
-    ),
+    *("batchnorm", "dropout 0.3", "flatten", "relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"),
+    "softshrink 0.5",
 ]
+ON_PAIRS = ["fold"]
 ON_VECTORS = ["dense 7", *(w for w in ON_IMAGES if parse(w).size == 0)]
 
 
 @pytest.mark.parametrize(
     ("word", "shape"),
-    [(w, s) for w in ON_IMAGES for s in ((3, 9, 7), (2, 8, 8), (1, 6, 11))] + [(w, (12,)) for w in ON_VECTORS],
+    [(w, s) for w in ON_IMAGES for s in ((3, 9, 7), (2, 8, 8), (1, 6, 11))]
+    + [(w, (4, 5, 6)) for w in ON_PAIRS]
+    + [(w, (12,)) for w in ON_VECTORS],
 )
 def test_the_shape_foretold_is_torchs(word, shape):
     layer = parse(word)
@@ -48,7 +34,7 @@ def test_the_shape_foretold_is_torchs(word, shape):
 
 
 def test_every_kind_is_tried():
-    assert {parse(w).kind for w in [*ON_IMAGES, *ON_VECTORS]} == set(GRAMMAR)
+    assert {parse(w).kind for w in [*ON_IMAGES, *ON_PAIRS, *ON_VECTORS]} == set(GRAMMAR)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +150,42 @@ def test_patches_of_normalised_contrast_are_their_definition():
     normalised = centred / (centred.square().mean(dim=2, keepdim=True) + 0.01).sqrt()
     expected = normalised @ module.weight.reshape(4, -1).T + module.bias
     assert torch.allclose(module(x).flatten(2).transpose(1, 2), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("word", ["conv 3 4 stride 2 pad 1 mirror", "conv 4 3 contrast 0.01 mirror"])
+def test_a_mirrored_filter_sees_in_an_image_what_the_filter_sees_in_its_mirror_image(word):
+    plain = layers.make(parse(word.removesuffix(" mirror")), (2, 9, 9)).double()
+    module = layers.make(parse(word), (2, 9, 9)).double()
+    module.load_state_dict(plain.state_dict())
+    x = torch.rand(3, 2, 9, 9, dtype=torch.float64)
+    out = module(x)
+    assert torch.allclose(out[:, ::2], plain(x), rtol=1e-12)
+    assert torch.allclose(out[:, 1::2].flip(-1), plain(x.flip(-1)), rtol=1e-12)
+
+
+def test_folded_maps_are_the_mean_over_an_image_and_its_mirror_image():
+    words = ("conv 4 5 contrast 0.01 mirror", "softshrink 0.1", "crelu", "avgpool 3")
+    module, _ = layers.build((*words, "fold"), (3, 9, 9), 2)
+    plain, _ = layers.build((words[0].removesuffix(" mirror"), *words[1:]), (3, 9, 9), 2)
+    plain.load_state_dict(module.state_dict())
+    x = torch.rand(4, 3, 9, 9)
+    assert torch.allclose(module(x), (plain(x) + plain(x.flip(-1))) / 2, atol=1e-6)
+    assert torch.allclose(module(x), module(x.flip(-1)), atol=1e-6)
+
+
+def test_an_odd_number_of_maps_does_not_fold():
+    with pytest.raises(LayerwiseError, match="layer 'fold' takes two channels into one and gets 3"):
+        layers.build(("fold",), (3, 4, 4), 2)
+
+
+def test_wide_layers_run_in_small_batches_on_a_processor(monkeypatch):
+    module, _ = layers.build(("conv 3 8", "crelu", "avgpool 4"), (1, 6, 6), 2)
+    x, sizes = torch.randn(50, 1, 6, 6), []
+    whole = layers.apply(module, x)
+    monkeypatch.setattr(layers, "ROOM", 16 * 16 * 7 + 5)  # crelu gives 16 maps of 4x4
+    module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    assert torch.allclose(layers.apply(module, x), whole, atol=1e-6)
+    assert sizes == [7] * 7 + [1]
 
 
 def test_softshrink_and_crelu_are_two_shifted_relus():

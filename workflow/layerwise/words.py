@@ -12,12 +12,13 @@ from layerwise.errors import LayerwiseError, nearest
 
 GRAMMAR = {
     "dense": "dense [WIDTH|outputs]",
-    "conv": "conv SIZE [CHANNELS] [stride S] [pad P] [contrast E]",
+    "conv": "conv SIZE [CHANNELS] [stride S] [pad P] [contrast E] [mirror]",
     "maxpool": "maxpool SIZE [stride S]",
     "avgpool": "avgpool SIZE [stride S]",
     "batchnorm": "batchnorm",
     "dropout": "dropout PROBABILITY",
     "softshrink": "softshrink THRESHOLD",
+    "fold": "fold",
     "flatten": "flatten",
     **{name: name for name in ("relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf")},
 }
@@ -29,7 +30,8 @@ class Layer:
     """One layer word, parsed. A width of None is for the method to find, ``"outputs"`` is the task's.
 
     `rate` is the probability of a dropout, or the threshold of a softshrink. `contrast` is E of a convolution on
-    patches of normalised contrast (see `layers.ContrastConv2d`); 0 is an ordinary one.
+    patches of normalised contrast, 0 for patches as they are; with `mirror` each filter gives two channels one after
+    the other, its own and that of its mirror image (see `layers.PatchConv2d`).
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Layer:
     pad: int = 0
     rate: float = 0.0
     contrast: float = 0.0
+    mirror: bool = False
 
     @property
     def weighted(self) -> bool:
@@ -59,6 +62,8 @@ class Layer:
             parts.append(f"pad {self.pad}")
         if self.contrast:
             parts.append(f"contrast {self.contrast:g}")
+        if self.mirror:
+            parts.append("mirror")
         if self.kind in ("dropout", "softshrink"):
             parts.append(str(self.rate))
         return " ".join(parts)
@@ -85,12 +90,14 @@ def _parse(kind: str, rest: list[str]) -> Layer:
             rest = rest[:at] + rest[at + 2 :]
             _demand(0 <= named[name] < inf if name == "pad" else 0 < named[name] < inf)
     stride, pad = int(named["stride"]), int(named["pad"])
+    mirror = kind == "conv" and rest[-1:] == ["mirror"]
+    rest = rest[: len(rest) - mirror]
     if kind == "dense":
         width = rest.pop(0) if rest else None
         layer = Layer(kind, width if width in (None, "outputs") else int(width))
     elif kind == "conv":
         layer = Layer(kind, int(rest[1]) if len(rest) > 1 else None, int(rest[0]), stride or 1, pad)
-        layer = replace(layer, contrast=named["contrast"])
+        layer = replace(layer, contrast=named["contrast"], mirror=mirror)
         rest = rest[2:]
     elif kind in ("maxpool", "avgpool"):
         size = int(rest.pop(0))
@@ -118,11 +125,16 @@ def out_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (prod(shape),)
     if layer.kind == "crelu":
         return (2 * shape[0], *shape[1:])
-    if layer.kind not in ("conv", "maxpool", "avgpool"):
+    if layer.kind not in ("conv", "maxpool", "avgpool", "fold"):
         return shape
     if len(shape) != 3:
         raise LayerwiseError(f"layer '{layer}' needs images (channels, height, width), not samples of shape {shape}")
+    if layer.kind == "fold":
+        if shape[0] % 2:
+            raise LayerwiseError(f"layer 'fold' takes two channels into one and gets {shape[0]}: use 'conv … mirror'")
+        return (shape[0] // 2, *shape[1:])
     sides = tuple((side + 2 * layer.pad - layer.size) // layer.stride + 1 for side in shape[1:])
     if min(s + 2 * layer.pad - layer.size for s in shape[1:]) < 0:
         raise LayerwiseError(f"layer '{layer}' is larger than its input of {shape[1]}x{shape[2]}: use a smaller size")
-    return (int(layer.width) if layer.kind == "conv" and layer.width else shape[0], *sides)
+    channels = int(layer.width) * (1 + layer.mirror) if layer.kind == "conv" and layer.width else shape[0]
+    return (channels, *sides)

@@ -117,7 +117,7 @@ def fit(
         module, words = layers.build(segment.layers, segment.shape, segment.outputs)
         if options.init == "glorot":
             module.apply(optim.glorot_)
-        module = layers.for_images(module.to(device, features.train.x.dtype))  # type: ignore[assignment]
+        module = layers.for_images(module.to(device, features.train.x.dtype))
         run = _Run(module, features, options, seed, device, hooks)
         run.train()
     return Fitted(module.eval(), words, run.record())

@@ -13,7 +13,7 @@ from layerwise.data import Split
 from layerwise.datasets import Dataset
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
-NAMES = {"MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Conv2d": "conv", "ContrastConv2d": "conv", "Linear": "dense"}
+NAMES = {"MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Conv2d": "conv", "PatchConv2d": "conv", "Linear": "dense"}
 SILENT = (nn.Flatten, nn.Dropout)
 
 
