@@ -148,7 +148,11 @@ def provenance(results: StudyResults, *files: str) -> str:
     return f"Measured on {said(results.machines)}. Source: {said([f'{home}/{f}' for f in files])}."
 
 
-def over_seeds(results: StudyResults) -> str:
-    """Return the words for the mean and interval of a study."""
-    n = len(results.study.seeds)
-    return f"mean and 95 % Student-t interval over {n} seeds" if n > 1 else "one seed, so no interval"
+def over_seeds(results: StudyResults, *datasets: str) -> str:
+    """Return the words for the mean and interval over the seeds of some data sets, or of all that the study runs."""
+    study = results.study
+    counts = sorted({len(study.seeds_of(d)) for d in datasets or study.networks})
+    if counts[-1] == 1:
+        return "one seed, so no interval"
+    told = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    return f"mean and 95 % Student-t interval over {told} seeds"

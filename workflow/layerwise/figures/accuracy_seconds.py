@@ -58,7 +58,7 @@ def caption(results: StudyResults, options: Options) -> str:
     measure = "mean squared error" if results.measure(options.dataset) == "mse" else "accuracy"
     return (
         f"{options.split.capitalize()} {measure} on {options.dataset} against the wall-clock seconds that all fits of "
-        f"a network took, one after the other: {over_seeds(results)}, both ways (on a logarithmic axis no bar goes "
-        f"below a tenth of the mean). A colour is a method. "
+        f"a network took, one after the other: {over_seeds(results, options.dataset)}, both ways (on a logarithmic "
+        f"axis no bar goes below a tenth of the mean). A colour is a method. "
         f"{provenance(results, 'fits.csv')}"
     )

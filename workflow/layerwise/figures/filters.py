@@ -35,7 +35,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     shape = tuple(results.data(options.dataset).train.x.shape[1:])
     rows: dict[str, Tensor] = {}
     for path, label in _networks(results, options).items():
-        seed = results.study.seeds[0] if options.seed is None else options.seed
+        seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
         found = pictures(results.network(options.dataset, path, seed), shape)
         if found is None:
             raise LayerwiseError(f"figure filters: the first layer of {path!r} does not take images {shape} in")
@@ -91,7 +91,7 @@ def _show(ax: Axes, picture: Tensor) -> None:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    seed = results.study.seeds[0] if options.seed is None else options.seed
+    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
     return (
         f"Filters of the first layer on {options.dataset}, a row a network, each scaled to the 98th percentile of its "
         f"own absolute weights (red above zero, blue below): seed {seed} alone. "

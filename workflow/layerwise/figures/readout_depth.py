@@ -90,6 +90,7 @@ def caption(results: StudyResults, options: Options) -> str:
     }.get(options.measure, f"{options.measure.replace('_', ' ').capitalize()} of a ridge read-out")
     geometric = "" if "accuracy" in options.measure else "geometric "
     return (
-        f"{what} at every depth of the networks on {options.dataset}: {geometric}{over_seeds(results)}. Networks stand "
-        f"in the legend from the highest end to the lowest. {provenance(results, f'networks/*/{options.probe}.csv')}"
+        f"{what} at every depth of the networks on {options.dataset}: {geometric}"
+        f"{over_seeds(results, options.dataset)}. Networks stand in the legend from the highest end to the lowest. "
+        f"{provenance(results, f'networks/*/{options.probe}.csv')}"
     )

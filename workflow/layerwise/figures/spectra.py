@@ -82,6 +82,6 @@ def caption(results: StudyResults, options: Options) -> str:
     what = "Singular values, over the largest," if options.measure == "value" else "Shares of the variance"
     return (
         f"{what} of the centred training representation on {options.dataset} at several depths before the "
-        f"output: median and range over {len(results.study.seeds)} seeds, down to {FLOOR:g}. "
+        f"output: median and range over {len(results.study.seeds_of(options.dataset))} seeds, down to {FLOOR:g}. "
         f"{provenance(results, f'networks/*/{options.probe}.csv')}"
     )

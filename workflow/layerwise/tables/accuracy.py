@@ -60,7 +60,9 @@ def difference(results: StudyResults, dataset: str, path: str, control: str, mea
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    n = len(results.study.seeds)
+    datasets = options.datasets or results.study.networks
+    counts = sorted({len(results.study.seeds_of(d)) for d in datasets})
+    n = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
     text = (
         f"Mean ± half width of the 95 % Student-t interval over n seeds ({n} asked for). Seconds are wall-clock, of "
         f"all fits on a network's path; parameters are of the whole network (the mean over seeds)."

@@ -1,0 +1,95 @@
+"""What trained networks reach epoch by epoch on the validation split, against epochs or against seconds.
+
+At which budget does a trained ConvNet pass filters in closed form under a trained head?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import empty, over, ran, runs
+from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
+from layerwise.results import StudyResults
+from layerwise.trie import Node
+
+
+@dataclass(frozen=True)
+class Options:
+    dataset: str
+    """Data set whose networks are shown."""
+    networks: tuple[str, ...]
+    """Paths of networks whose last segment is trained by gradient."""
+    x: Literal["epochs", "seconds"] = "epochs"
+    """Against epochs of the last segment, or against the seconds of all fits up to there."""
+
+    def __post_init__(self) -> None:
+        if not self.networks:
+            raise LayerwiseError("option 'networks' is empty: name networks whose last segment is trained")
+
+
+def draw(results: StudyResults, options: Options) -> Figure:
+    figure = new(6.8, 3.8)
+    ax = figure.add_subplot()
+    ax.set_title(f"{options.dataset}: validation while training", loc="left")
+    ax.set_xlabel("epoch of the last segment" if options.x == "epochs" else "seconds of all fits so far (log scale)")
+    if not runs(results, options.dataset):
+        ax.set_ylabel("validation accuracy, %")
+        empty(ax)
+        return figure
+    networks = results.networks(options.dataset, options.networks)
+    look = looks(results, options.dataset, networks)
+    measure = "valid_mse" if results.measure(options.dataset) == "mse" else "valid_accuracy"
+    for path, label in networks.items():
+        table = history(results, options.dataset, path, measure)
+        told = over(table, "epoch", measure)
+        x = told.index if options.x == "epochs" else table.groupby("epoch")["seconds"].mean()[told.index]
+        style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes, "ms": 3.5}
+        ax.plot(x, told["mean"], label=label, **style)
+        ax.fill_between(x, told["low"], told["high"], color=look[path].colour, alpha=0.18, lw=0)
+    if options.x == "seconds":
+        ax.set_xscale("log")
+        decimal_ticks(ax.xaxis)
+    if measure == "valid_mse":
+        ax.set_yscale("log")
+    ax.set_ylabel("validation mean squared error" if measure == "valid_mse" else "validation accuracy, %")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", handlelength=3.4)
+    return figure
+
+
+def history(results: StudyResults, dataset: str, path: str, measure: str) -> pd.DataFrame:
+    """Return seed, epoch, seconds so far and the measure of a network, a row an epoch and seed.
+
+    The seconds of the last fit are spread evenly over its epochs.
+    """
+    rows: list[dict[str, Any]] = []
+    for seed in results.study.seeds_of(dataset):
+        node = Node(results.study.name, dataset, seed, path)
+        *before, own = (results.records[n] for n in node.lineage)
+        told = own["record"].get("history", [])
+        if not told or measure not in told[0]:
+            raise LayerwiseError(
+                f"figure histories: {dataset}/{path} has no {measure} by epoch: name networks that are trained by "
+                "gradient, on data with a validation split"
+            )
+        start = sum(record["seconds"] for record in before)
+        for i, row in enumerate(told, 1):
+            seconds = start + own["seconds"] * i / len(told)
+            rows.append({"seed": seed, "epoch": row["epoch"], "seconds": seconds, measure: row[measure]})
+    return pd.DataFrame(rows)
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    against = "epochs of the last segment's training"
+    if options.x == "seconds":
+        against = "the wall-clock seconds of all fits so far, those of the last spread evenly over its epochs"
+    there, out = ran(results, [options.dataset])
+    kind = "mean squared error" if there and results.measure(options.dataset) == "mse" else "accuracy"
+    return (
+        f"Validation {kind} on {options.dataset} against {against}: {over_seeds(results, options.dataset)} (bands). "
+        f"A colour is a method.{out} {provenance(results, 'networks/*/fit.json')}"
+    )
