@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._style import COLOURS, SHADES, SPARE, bar, shaded
@@ -147,7 +149,10 @@ def line(ax: Axes, told: pd.DataFrame, label: str, colour: Colour, **style) -> N
 
 
 def legend(axes: Sequence[Axes], **style) -> None:
-    """Write one legend for all panels to the right of them, each name once."""
-    named = {n: h for ax in axes for h, n in zip(*ax.get_legend_handles_labels(), strict=True)}
+    """Write one legend for all panels to the right of them: each name once, what has bars before mere lines."""
+    named: dict[str, Any] = {}
+    for handle, name in (pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)):
+        named.setdefault(name, handle)
+    order = sorted(named, key=lambda name: isinstance(named[name], Line2D))
     if named:
-        axes[0].figure.legend(list(named.values()), list(named), loc="outside right upper", **style)
+        axes[0].figure.legend([named[n] for n in order], order, loc="outside right upper", **style)

@@ -54,9 +54,10 @@ def draw(results: StudyResults, options: Options) -> Figure:
     told = _published(options)
     every = [(d, bars) for d, rows in options.panels.items() for bars in rows.values()]
     colour = colours(results, [(kind, f"{d}/{path}") for d, bars in every for kind, path in bars.items()])
-    counts = [sum(len(bars) for bars in rows.values()) + len(rows) for rows in options.panels.values()]
-    figure = new(max(4.5, 1.6 + 0.17 * sum(counts) + 0.6 * len(counts)), 3.3)
-    axes = list(figure.subplots(1, len(counts), width_ratios=counts, squeeze=False)[0])
+    # Panels as wide as what is in them, with room for the title of a narrow one.
+    sizes = [max(5, sum(len(bars) + 1 for bars in rows.values())) for rows in options.panels.values()]
+    figure = new(1.6 + 0.17 * sum(sizes) + 0.6 * len(sizes), 3.3)
+    axes = list(figure.subplots(1, len(sizes), width_ratios=sizes, squeeze=False)[0])
     for ax, (dataset, rows) in zip(axes, options.panels.items(), strict=True):
         _panel(ax, results, options, dataset, rows, colour, told)
     axes[0].set_ylabel(f"{options.measure.replace('_', ' ')}, %")
@@ -95,11 +96,12 @@ def _panel(
         if base:
             ax.axhline(base[0], color="#555555", lw=1, ls=(0, (4, 2)), label="no layer below the head", zorder=3)
             ends.append(base[0])
-    if not runs(results, dataset):
-        ax.text(0.98, 0.98, "not run", transform=ax.transAxes, ha="right", va="top", color="#777777")
+    here = runs(results, dataset)
+    if not here:
+        ax.text(0.5, 0.98, "not run", transform=ax.transAxes, ha="center", va="top", color="#777777")
     if ends:
         span = max(max(ends) - min(ends), 0.5)
-        ax.set_ylim(max(0, min(ends) - 0.12 * span), min(100.5, max(ends) + 0.08 * span))
+        ax.set_ylim(max(0, min(ends) - 0.12 * span), min(100.5, max(ends) + (0.08 if here else 0.2) * span))
     names = [options.labels.get(row, row.replace(",", ", ")) for row in rows]
     slanted = max(map(len, names)) > LONG
     ax.set_xticks(range(len(rows)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center")

@@ -100,8 +100,9 @@ def caption(results: StudyResults, options: Options) -> str:
     there, out = ran(results, [*named, *options.baseline.values()])
     mark = " Dotted: the optimum that the work gives." if options.marks else ""
     dashed = " Dashed: the network without a layer below its head." if options.baseline else ""
+    against = ", ".join(dict.fromkeys(options.x.get(title, title) for title in options.panels))
     return (
-        f"{options.measure.replace('_', ' ').capitalize()} against {', '.join(options.x.values()) or 'a number'}: "
+        f"{options.measure.replace('_', ' ').capitalize()} against {against}: "
         f"{over_seeds(results, *there)}.{mark}{dashed}{out} "
         f"{provenance(results, 'fits.csv')}"
     )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
+from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen
 from layerwise.figures._style import MARKERS, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
@@ -42,7 +42,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     figure.set_figwidth(figure.get_figwidth() + 1.3)
     for ax, network in zip(axes, networks, strict=True):
         mine = seen(results, table, network, "eigenvalues")
-        ax.set_title(title(results, network), loc="left")
+        ax.set_title(network.partition("/")[0], loc="left")
         ax.set_xlabel("rank of the eigenvalue")
         if mine is None:
             empty(ax)
@@ -52,7 +52,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
             told = over(mine[mine["samples"] == n], "rank", "value", logarithmic=True)
             line(ax, told, f"{n:,} images", colour, marker=MARKERS[i % len(MARKERS)], ms=4)
         ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes[0].set_ylabel("eigenvalue of the second moment (log scale)")
+    axes[0].set_ylabel("eigenvalue (log scale)")
     legend(axes)
     return figure
 

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, ladder, looked_at, probed, ran, seen, title
+from layerwise.figures._panels import empty, ladder, looked_at, probed, ran, seen
 from layerwise.figures._style import new, provenance
 from layerwise.results import StudyResults
 
@@ -49,11 +49,12 @@ def draw(results: StudyResults, options: Options) -> Figure:
     mine = seen(results, table, network, "fluctuations")
     figure = new(7.6, 3.1)
     axes = list(figure.subplots(1, 2))
-    axes[0].set_title(title(results, network), loc="left")
+    axes[0].set_title(f"{network.partition('/')[0]}: all steps", loc="left")
+    axes[1].set_title("by the number of images", loc="left")
     axes[0].set_xlabel("z = dλ / λ · N / √dN")
     axes[0].set_ylabel("density, mean over the eigenvalues")
     axes[1].set_xlabel("N, images")
-    axes[1].set_ylabel("standard deviation of z")
+    axes[1].set_ylabel("root mean square of z")
     if mine is None:
         for ax in axes:
             empty(ax)
@@ -93,8 +94,8 @@ def _histogram(ax: Axes, z: pd.DataFrame, bins: int) -> None:
     x = np.linspace(edges[0], edges[-1], 201)
     normal = np.exp(-(x**2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
     ax.plot(x, normal, color="#D55E00", label=f"normal, σ = {sigma:.2f}")
-    ax.set_ylim(0, 1.35 * float((told.mean(axis=0) + spread).max()))  # room for the legend
-    ax.legend(loc="upper left", ncols=2, columnspacing=1.0, handlelength=1.5)
+    ax.set_ylim(0, 1.5 * float((told.mean(axis=0) + spread).max()))  # room for the legend
+    ax.legend(loc="upper left", handlelength=1.5)
 
 
 def _deviations(ax: Axes, z: pd.DataFrame, blocks: int, figure: Figure) -> None:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import Colour, empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
-from layerwise.figures._style import grid, over_seeds, provenance
+from layerwise.figures._style import decimal_ticks, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
 NAMES = {
@@ -72,7 +72,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         ax.set_xlabel("step" + (" (log scale)" if options.log_steps else ""))
         if whole or i % 3 == 0:
             name = NAMES.get(column, column)
-            ax.set_ylabel(f"{column} over the mean of all layers, - 1" if options.detrend else name)
+            ax.set_ylabel(f"{column}, over the mean of\nall layers, minus 1" if options.detrend else name)
     legend(axes)
     return figure
 
@@ -93,6 +93,8 @@ def _panel(ax: Axes, table: pd.DataFrame, options: Options, column: str) -> None
         if mine.empty:  # a product that does not chain
             continue
         _curve(ax, mine, options, f"layer {layer}", colour, logarithmic)
+    if logarithmic:
+        decimal_ticks(ax.yaxis)
     if options.log_steps:
         ax.set_xscale("symlog", linthresh=float(values.loc[values["step"] > 0, "step"].min()), linscale=0.5)
     else:
@@ -122,8 +124,8 @@ def smoothed(steps: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
 
 def caption(results: StudyResults, options: Options) -> str:
     there, out = ran(results, looked_at(results, options.probe, options.networks))
-    what = ", ".join(NAMES.get(c, c).replace("\n", " ") for c in options.columns)
-    text = f"{what[0].upper()}{what[1:]} of each layer against the step of the training; layer 1 is the lowest"
+    what = "; ".join(NAMES.get(c, c).replace("\n", " ") for c in options.columns)
+    text = f"Of each layer's weights, against the step of the training: {what}. Layer 1 is the lowest"
     if options.hidden:
         text += ", and the last, which classifies, is left out"
     if options.detrend:
