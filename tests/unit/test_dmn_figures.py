@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from matplotlib.colors import to_hex, to_rgb
 
 from layerwise import figures, steps, store, study, trie
@@ -259,6 +260,17 @@ def test_curves_are_the_means_in_the_order_of_the_number(dmn):
     assert ax.get_xlabel() == "filters (log scale)"
     assert ax.get_ylabel() == "test accuracy, %"
     assert texts(away) == ["not run"]
+
+
+def test_the_numbers_of_a_curve_may_be_numbers_in_a_study_file(tmp_path):
+    plain = {**TINY, "figures": {"curves": {"panels": {"a": {"b": {0.5: "mnist/d4/head", 1: "mnist/d6/head"}}}}}}
+    del plain["name"]
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(plain))
+    options = study.load(tmp_path / "plain.yaml").figures["curves"].options
+    assert options.panels == {"a": {"b": {0.5: "mnist/d4/head", 1.0: "mnist/d6/head"}}}
+    # The study as JSON, whose keys are text, gives the same.
+    (tmp_path / "plain.json").write_text(json.dumps(study.load(tmp_path / "plain.yaml").raw))
+    assert study.load(tmp_path / "plain.json").figures["curves"].options == options
 
 
 # ---------------------------------------------------------------- training
