@@ -180,7 +180,7 @@ def test_a_fraction_is_drawn_by_seed_and_only_it_is_used(digits):
     one, same, other = (fitted(features, ("conv 3 6",), fraction=0.1, seed=s).module[0].weight for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
-    chosen = dmn.draw(1500, 0.1, 1)
+    chosen = dmn.draw(1500, 0.1, 1, CPU)
     assert len(chosen) == 150
     spoilt = features.train.x + 5
     spoilt[chosen] = features.train.x[chosen]

@@ -60,7 +60,7 @@ def test_a_seed_of_a_fit_is_drawn_from_names_alone():
 def test_a_data_set_has_a_digest_of_what_is_in_it(study, data):
     record = data.record
     assert record["spec"] == studies.digest_of(study.dataset_spec("toy"))
-    assert record["digest"] == studies.digest_of([study.dataset_spec("toy"), record["content"]])
+    assert record["digest"] == studies.digest_of([record["content"], record["task"]])
     with pytest.raises(LayerwiseError, match="'yot' is no data set of the study few"):
         steps.prepare_dataset(study, "yot", study.file)
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     node = ("dataset", "path", "--device")
     verb(_dataset, "prepare a data set", "dataset", "--data-root")
-    verb(_fit, "fit the last segment of a path on the features of the one before", *node)
+    verb(_fit, "fit the last segment of a path on the features of the one before (torchrun: shared)", *node)
     verb(_represent, "run a fitted segment over every split, and score what comes out", *node)
     verb(_probe, "look at a fitted network through a probe", "name", *node)
     verb(_fits, "gather all fits of a study in fits.csv")
@@ -100,16 +100,19 @@ def _dataset(args: argparse.Namespace) -> None:
 
 
 def _each_seed(args: argparse.Namespace, step: str) -> None:
-    from layerwise import machine, steps
+    from layerwise import machine, shards, steps
 
     plan = _plan(args)
     _known(plan, args.dataset, args.path)
     on = machine.device(args.device)
+    if step == "fit":
+        shards.join(on)
     machine.deterministic(on, args.threads)
     data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds:
+    for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)
         print(f"{step} {node}: {getattr(steps, step)(plan, node, data, on)}", flush=True)
+    shards.leave()
 
 
 def _known(plan: study.Study, dataset: str, path: str) -> None:
@@ -136,7 +139,7 @@ def _probe(args: argparse.Namespace) -> None:
     on = machine.device(args.device)
     machine.deterministic(on, args.threads)
     data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds:
+    for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)
         print(f"probe {args.name} {node}: {steps.probe(plan, view, node, data, on)}", flush=True)
 
@@ -195,7 +198,7 @@ def _all(args: argparse.Namespace) -> None:
         if main([verb, args.study, *words]):
             raise LayerwiseError(f"study {plan.name}: stopped at {verb} {' '.join(words)}")
 
-    seeds = ["--seeds", *map(str, plan.seeds)]
+    seeds = ["--seeds", *map(str, args.seeds)] if args.seeds else []
     where = ["--device", args.device, "--threads", str(args.threads)]
     for dataset in plan.networks:
         run("dataset", dataset, "--data-root", str(args.data_root))

@@ -17,7 +17,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from layerwise import layers
+from layerwise import layers, shards
 from layerwise.data import Features, Split
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import STRENGTHS, Gram, ridge
@@ -123,6 +123,8 @@ class Inputs:
         """
         x = self.x
         samples = torch.arange(len(x), device=self.device) if index is None else index
+        if not len(samples):
+            return
         # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
         for batch in samples.split(max(_batch(self.device, self.places * self.fan_in), 512 // self.places)):
             yield patches(x[batch].to(dtype), self.layer), batch
@@ -241,7 +243,7 @@ def ridge_readout(strengths: Sequence[float] = STRENGTHS) -> Solve:
         gram = Gram(inputs.fan_in, outputs, inputs.device)
         for rows, samples in inputs.rows():
             gram.add(rows, inputs.task.targets(inputs.y[samples], torch.float64))
-        found = ridge(gram, strengths)
+        found = ridge(shards.gathered(gram), strengths)
         warn_of_constants(inputs, found.constant)
         record = {key: getattr(found, key) for key in ("strength", "gcv", "error", "lsd")}
         return Solution(found.weight, found.bias, {**record, "constant_features": found.constant})
@@ -305,6 +307,8 @@ def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:
     for batch in inputs.x.split(_batch(inputs.device, prod(inputs.shape))):
         values = batch.double().transpose(0, 1).flatten(1)  # (features, rows)
         total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
+    shards.add(total, square)
+    count = shards.total(count, inputs.device)
     mean = total / count
     norm.running_mean = mean.to(inputs.dtype)
     norm.running_var = (square / count - mean.square()).clamp(min=0).to(inputs.dtype)

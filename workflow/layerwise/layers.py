@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.words import Layer, out_shape, parse
+
+M = TypeVar("M", bound=nn.Module)
 
 # Numbers that a layer gives for one batch on a processor, 16 MB in float32: what its caches hold. Thousands of
 # filters run three times as fast as in batches of 512, and in a hundredth of the memory.
@@ -153,12 +156,12 @@ def dtype_of(module: nn.Module, default: torch.dtype = torch.float32) -> torch.d
     return next((p.dtype for p in module.parameters()), default)
 
 
-def for_images(module: nn.Module) -> nn.Module:
+def for_images(module: M) -> M:
     """Lay the weights of convolutions out with the channels last, which the processor's convolutions and pools like.
 
     The numbers are the same up to rounding; the networks of the DMN papers train about twice as fast on a CPU.
     """
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

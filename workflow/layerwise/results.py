@@ -49,7 +49,7 @@ def collect(study: Study) -> pd.DataFrame:
     for node, fit in records(study):
         known[node] = fit
         score = store.read_json(node.folder / "score.json")
-        if score.get("digest") != steps.represented_digest(fit):
+        if score.get("digest") != steps.represented_digest(study, fit):
             raise LayerwiseError(f"{node.folder / 'score.json'}: of another fit or other code; run the study again")
         lineage = [known[n] for n in node.lineage]  # parents come first
         rows.append(
@@ -147,7 +147,7 @@ class StudyResults:
             raise LayerwiseError(f"{name!r} is no probe of the study {self.study.name}; add it under probes")
         tables = []
         for dataset, path in ((d, p) for n, d, p in self.study.looks() if n == name):
-            for seed in self.study.seeds:
+            for seed in self.study.seeds_of(dataset):
                 node = Node(self.study.name, dataset, seed, path)
                 file = node.folder / f"{name}.csv"
                 if not file.is_file():

@@ -11,17 +11,18 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerwise import datasets, layers, machine, plugins, scores, store
+from layerwise import datasets, layers, machine, plugins, scores, shards, store
 from layerwise.data import Features, Split
 from layerwise.datasets import Dataset
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Hooks, Segment
+from layerwise.methods import Fitted, Hooks, Segment
 from layerwise.study import Study, View, digest_of
 from layerwise.trie import SPLITS, Node, dataset_folder
 
@@ -41,7 +42,8 @@ def prepare_dataset(study: Study, name: str, root: Path) -> None:
     spec = study.dataset_spec(name)
     with store.alone(folder):
         splits, record = datasets.prepare(*study.dataset(name), root)
-        record |= {"spec": digest_of(spec), "digest": digest_of([spec, record["content"]])}
+        # What is in it tells one data set from another: made anew by other code to the same bytes, it is the same.
+        record |= {"spec": digest_of(spec), "digest": digest_of([record["content"], record["task"]])}
         datasets.write(folder, splits, record)
 
 
@@ -96,7 +98,9 @@ def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
     if node.parent is None:
         return whole
     path = node.parent.folder / f"{split}.safetensors"
-    if store.read_notes(path).get("digest") != represented_digest(read_fit(study, node.parent, data.record["digest"])):
+    if store.read_notes(path).get("digest") != represented_digest(
+        study, read_fit(study, node.parent, data.record["digest"])
+    ):
         raise _stale(path)
     x = store.read_tensors(path)["x"]
     if len(x) != len(whole):
@@ -110,24 +114,18 @@ def read_input(study: Study, node: Node, split: str, data: Dataset) -> Split:
 def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Fit the last segment of a node on its parent's features; returns what to print of it."""
     root = data.record["digest"]
-    with store.alone(node.folder):
-        if _fitted(node.folder, study.digest(node, root)):
-            return _leave(node.folder, *KEPT)
+    first = shards.rank() == 0
+    with store.alone(node.folder) if first else contextlib.nullcontext():
+        if shards.total(first and _fitted(node.folder, study.digest(node, root)), on):
+            return _leave(node.folder, *KEPT) if first else "left alone"
         spec = study.segment(node.path)
-        features = Features(
-            read_input(study, node, "train", data), read_input(study, node, "valid", data), data.task, data.record
-        ).to(on)
-        uses = {u: read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
-        segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
-        method = plugins.load("methods", spec.method)
-        options = method.Options(**vars(spec.options))
+        fitting, features = prepared_fit(study, node, data, on)
         sidecar = Sidecar(node.folder / RESUME, study.digest(node, root))
         machine.warm_up(on)
-        try:
-            with machine.metered(on) as reading:
-                fitted = method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=sidecar.hooks)
-        except LayerwiseError as error:
-            raise LayerwiseError(f"network {node}: {error}") from None
+        with machine.metered(on) as reading:
+            fitted = fitting(hooks=sidecar.hooks)
+        if not first:
+            return f"shared in {reading['seconds']:.2f} s"
         reading["seconds"] += sidecar.earlier
         weights = fitted.module.state_dict()
         if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
@@ -144,6 +142,7 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
             "scores": layers.ends_in_scores(spec.layers),
             "parameters": sum(p.numel() for p in fitted.module.parameters()),
             "seed": node.seed,
+            "processes": shards.size(),
             **reading,
             "seconds_before_interruption": sidecar.earlier,
             **machine.provenance(on),
@@ -156,6 +155,32 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         sidecar.path.unlink(missing_ok=True)
     went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
     return f"fitted in {reading['seconds']:.2f} s{went_on}"
+
+
+def prepared_fit(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple[Callable[..., Fitted], Features]:
+    """Return the fit of a node's segment, which takes its hooks alone, and the features that it is fitted on."""
+    spec = study.segment(node.path)
+    method = plugins.load("methods", spec.method)
+    if shards.size() > 1 and not getattr(method, "SHARED", False):
+        raise LayerwiseError(f"network {node}: method {spec.method!r} is not shared among processes; start one alone")
+    features = Features(
+        shards.part(read_input(study, node, "train", data)),
+        read_input(study, node, "valid", data),
+        data.task,
+        data.record,
+    ).to(on)
+    root = data.record["digest"]
+    uses = {u: read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
+    segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
+    options = method.Options(**vars(spec.options))
+
+    def fitting(hooks: Hooks) -> Fitted:
+        try:
+            return method.fit(segment, features, options, seed=seed_of(node), device=on, hooks=hooks)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"network {node}: {error}") from None
+
+    return fitting, features
 
 
 def seed_of(node: Node) -> int:
@@ -222,7 +247,7 @@ def _leave(folder: Path, *names: str) -> str:
 def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Run the node's segment over every split: the features that its children are fitted on. And score them."""
     record = read_fit(study, node, data.record["digest"])
-    digest = represented_digest(record)
+    digest = represented_digest(study, record)
     files = {split: node.folder / f"{split}.safetensors" for split in SPLITS}
     if all(_represented(f, digest) for f in files.values()) and _made(node.folder / "score.json", digest):
         return _leave(node.folder, "score.json", *(f.name for f in files.values()))
@@ -233,15 +258,18 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         splits[split] = Split(layers.apply(module, given.x, device=on), given.y)
         store.write_tensors(file, {"x": splits[split].x}, {"digest": digest})
     on_device = {split: each.to(on) for split, each in splits.items()}
-    result = (scores.of_scores if record["scores"] else scores.of_readout)(on_device, data.task)
+    if record["scores"]:
+        result = scores.of_scores(on_device, data.task)
+    else:
+        result = scores.of_readout(on_device, data.task) if study.readouts else {"kind": "features", "splits": {}}
     store.write_json(node.folder / "score.json", {"digest": digest, **result})
     said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
 
 
-def represented_digest(record: dict[str, Any]) -> str:
+def represented_digest(study: Study, record: dict[str, Any]) -> str:
     """Return the digest of what representing a fit gives: another fit, or other code that runs it, is another."""
-    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources())])
+    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources()), study.readouts])
 
 
 def _represented(path: Path, digest: str) -> bool:
@@ -252,9 +280,20 @@ def probe(study: Study, view: View, node: Node, data: Dataset, on: torch.device)
     """Look at the network that ends in the node, and write down what the probe saw in `<probe>.csv`."""
     record = read_fit(study, node, data.record["digest"])
     module = plugins.load("probes", view.module)
-    network = read_network(study, node, data.record["digest"]).to(on)
     options = module.Options(**vars(view.options))
-    table = module.look(network, data, options, seed=seed_of(node), device=on)
+    if hasattr(module, "follow"):
+        fitting, features = prepared_fit(study, node, data, on)
+        eye = module.follow(read_module(node, record).to(on), features, options, seed=seed_of(node), device=on)
+        fitting(hooks=Hooks(watch=eye))
+        table = eye.table()
+        if table.empty:
+            raise LayerwiseError(
+                f"probe {view.name} of {node}: method {record['method']!r} fits in one step, so there is no training "
+                "to follow; name networks that are trained by gradient"
+            )
+    else:
+        network = read_network(study, node, data.record["digest"]).to(on)
+        table = module.look(network, data, options, seed=seed_of(node), device=on)
     store.write_csv(node.folder / f"{view.name}.csv", table.assign(digest=seen_digest(study, view, record)))
     return f"{len(table)} rows"
 

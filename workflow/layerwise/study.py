@@ -5,6 +5,7 @@ No torch here, and nothing is read but the study: Snakemake parses with this mod
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import hashlib
@@ -59,8 +60,14 @@ class Study:
     ----------
     networks
         For each data set, the networks as ``{path: label}``.
+    left_out
+        Data sets that the study names and does not run, whose published rows are then *not run*.
+    seeds, seeds_by_dataset
+        The seeds of all data sets together, and those of each.
     keep
         Paths whose features stay on disk after the study; None for all.
+    readouts
+        Features that are no class scores are scored by a linear read-out.
     seeds_together
         One job fits all seeds of a segment (saves a torch import a seed) rather than one.
     """
@@ -74,7 +81,10 @@ class Study:
     datasets: dict[str, dict[str, Any]]
     segments: dict[str, SegmentSpec]
     networks: dict[str, dict[str, str]]
+    left_out: tuple[str, ...]
+    seeds_by_dataset: dict[str, tuple[int, ...]]
     keep: tuple[str, ...] | None
+    readouts: bool
     probes: dict[str, View]
     figures: dict[str, View]
     tables: dict[str, View]
@@ -91,13 +101,32 @@ class Study:
 
     def nodes(self) -> list[Node]:
         """Return all nodes of the study."""
-        return [Node(self.name, d, s, p) for d in self.networks for p in self.paths(d) for s in self.seeds]
+        return [Node(self.name, d, s, p) for d in self.networks for p in self.paths(d) for s in self.seeds_of(d)]
+
+    def seeds_of(self, dataset: str) -> tuple[int, ...]:
+        """Return the seeds of a data set."""
+        return self.seeds_by_dataset[dataset]
+
+    def parts(self) -> list[Study]:
+        """Return the study as parts of one list of seeds each: what one job does for all seeds is then one rule."""
+        lists = dict.fromkeys(self.seeds_of(d) for d in self.networks)
+        return [
+            dataclasses.replace(
+                self, seeds=seeds, networks={d: n for d, n in self.networks.items() if self.seeds_of(d) == seeds}
+            )
+            for seeds in lists
+        ]
 
     def looks(self) -> list[tuple[str, str, str]]:
         """Return what the probes look at, as (probe, data set, path)."""
         every = [(d, p) for d, networks in self.networks.items() for p in networks]
         named = {n: [tuple(w.split("/", 1)) for w in view.networks] for n, view in self.probes.items()}
-        return [(n, d, p) for n in self.probes for d, p in named[n] or every]
+        return [(n, d, p) for n in self.probes for d, p in named[n] or every if d in self.networks]
+
+    def follows(self, probe: str) -> bool:
+        """Tell whether a probe follows a training, rather than look at what came of it."""
+        tree = ast.parse(plugins.file("probes", self.probes[probe].module).read_text(encoding="utf-8"))
+        return any(isinstance(node, ast.FunctionDef) and node.name == "follow" for node in tree.body)
 
     def kept(self, path: str) -> bool:
         """Tell whether the features of a node stay on disk."""
@@ -199,16 +228,45 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
         if missing := {"title", "datasets", "segments", "networks"} - set(raw):
             raise LayerwiseError(f"{path}: no study, {min(missing)!r} is missing; print one with the verb study")
     else:
-        raw = read_yaml(path)
+        raw = _extended(read_yaml(path), path)
         validate(raw, "study", str(path))
     if seeds is not None:
         raw = raw | {"seeds": seeds}
     try:
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
         _check(study)
+        left = [d for d in study.left_out if d in study.networks]
+        study = dataclasses.replace(study, networks=_without(study.networks, *left))
+        if not study.networks:
+            raise LayerwiseError("leave_out: nothing is left of the study; name fewer data sets")
     except LayerwiseError as error:
         raise LayerwiseError(f"{path}: {error}") from None
     return study
+
+
+def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a study with what it does not say itself taken from the one that it extends, as far as it fits."""
+    if "extends" not in raw:
+        return raw
+    base = path.with_name(f"{raw['extends']}.yaml")
+    if not base.is_file() or base == path:
+        known = sorted({p.stem for p in path.parent.glob("*.yaml")} - {path.stem})
+        raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
+    whole = read_yaml(base)
+    validate(whole, "study", str(base))  # which refuses one that extends a third
+    networks = raw.get("networks", whole["networks"])
+    there = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
+    taken = _without(whole, "probes", "tables", "figures")
+    taken["verdicts"] = [v for v in whole.get("verdicts", []) if there.issuperset(measured_by(v))]
+    taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
+    if isinstance(whole.get("seeds"), dict):
+        taken["seeds"] = {d: n for d, n in whole["seeds"].items() if d in networks}
+    taken["leave_out"] = [d for d in whole.get("leave_out", []) if d in networks]
+    return taken | _without(raw, "extends")
+
+
+def _seeds(given: int | list[int]) -> tuple[int, ...]:
+    return tuple(range(given)) if isinstance(given, int) else tuple(given)
 
 
 def _without(given: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -236,20 +294,27 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
 
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
-    seeds = raw.get("seeds", 5)
     networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw.get("networks", {}).items()}
     keep = raw.get("keep", "all")
+    given = raw.get("seeds", 5)
+    seeds = {d: _seeds(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}
+    for d in given if isinstance(given, dict) else ():
+        if d not in networks:
+            raise LayerwiseError(f"seeds: no data set {d!r}{nearest(d, networks)}")
     return Study(
         name=name,
         file=file,
         title=raw["title"],
         description=raw.get("description", ""),
-        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        seeds=tuple(dict.fromkeys(s for each in seeds.values() for s in each)),
         seeds_together=raw.get("seeds_together", False),
         datasets=raw["datasets"],
         segments={n: _segment(n, s) for n, s in raw["segments"].items()},
         networks=networks,
+        left_out=tuple(raw.get("leave_out", ())),
+        seeds_by_dataset=seeds,
         keep=None if keep == "all" else tuple(keep),
+        readouts=raw.get("readouts", True),
         probes={n: _view("probes", n, v) for n, v in raw.get("probes", {}).items()},
         figures={n: _view("figures", n, v) for n, v in raw.get("figures", {}).items()},
         tables={n: _view("tables", n, v) for n, v in raw.get("tables", {}).items()},
@@ -261,8 +326,12 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
 
 def _check(study: Study) -> None:
     """Check what one part of a study says of another."""
-    if len(set(study.seeds)) < len(study.seeds) or min(study.seeds) < 0:
-        raise LayerwiseError(f"seeds: {list(study.seeds)}: give each once, and none below 0")
+    for seeds in study.seeds_by_dataset.values():
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise LayerwiseError(f"seeds: {list(seeds)}: give each once, and none below 0")
+    for name in study.left_out:
+        if name not in study.datasets:
+            raise LayerwiseError(f"leave_out: no data set {name!r}{nearest(name, study.datasets)}")
     for name in study.datasets:
         study.dataset(name)
     for dataset, networks in study.networks.items():
@@ -284,9 +353,15 @@ def _check(study: Study) -> None:
             if each not in known:
                 raise LayerwiseError(f"probe {probe.name!r}: no network {each!r}{nearest(each, known)}")
     for verdict in study.verdicts:
-        if "network" in verdict and verdict["network"] not in known:
-            where = f"verdict on {verdict['item']!r}"
-            raise LayerwiseError(f"{where}: no network {verdict['network']!r}{nearest(verdict['network'], known)}")
+        for network in measured_by(verdict):
+            if network not in known:
+                where = f"verdict on {verdict['item']!r}"
+                raise LayerwiseError(f"{where}: no network {network!r}{nearest(network, known)}")
+
+
+def measured_by(verdict: dict[str, Any]) -> list[str]:
+    """Return the networks, as dataset/path, that a verdict is measured by."""
+    return [verdict["network"]] if "network" in verdict else list(verdict.get("networks", {}).values())
 
 
 def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:

@@ -31,7 +31,9 @@ except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 
 GPU = int(config["device"] == "cuda")
-SEEDS = {plan.name: "--seeds " + " ".join(map(str, plan.seeds)) for plan in STUDIES.values()}
+SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, next(iter(STUDIES.values())).seeds)])
+# What a job does for all seeds is one rule for each list of seeds; the first has the plain name.
+PARTS = [(part, f"_{i}" if i > 1 else "") for plan in STUDIES.values() for i, part in enumerate(plan.parts(), 1)]
 
 
 # ------------------------------------------------------------ patterns of outputs
@@ -141,7 +143,7 @@ def seen(plan):
     return [
         Node(plan.name, dataset, seed, path).folder / f"{probe}.csv"
         for probe, dataset, path in plan.looks()
-        for seed in plan.seeds
+        for seed in plan.seeds_of(dataset)
     ]
 
 
@@ -164,6 +166,11 @@ def code_of(name):
 
 def probe_code(plan, wildcards):
     return here(plugins.sources("probes", plan.probes[wildcards.probe].module))
+
+
+def probe_inputs(plan, wildcards):
+    """What the last segment of a network takes in, for a probe that follows its training; none for any other."""
+    return fit_inputs(plan, wildcards) if plan.follows(wildcards.probe) else []
 
 
 def probe_spec(plan, wildcards):

@@ -35,4 +35,4 @@ for plan in STUDIES.values():
         name:
             f"{plan.name}_datasets"
         input:
-            [dataset_folder(plan.name, name) / "dataset.json" for name in plan.datasets],
+            [dataset_folder(plan.name, name) / "dataset.json" for name in plan.datasets if name not in plan.left_out],

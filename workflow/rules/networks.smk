@@ -1,10 +1,10 @@
 # The trie: fit a segment on its parent's features, run it over every split and score it. Both are recursive over the
 # path, so baseline SGD training, per-layer closed forms and trained heads are one rule.
-for plan in STUDIES.values():
+for plan, number in PARTS:
 
     rule:
         name:
-            f"{plan.name}_fit"
+            f"{plan.name}_fit{number}"
         input:
             features=partial(fit_inputs, plan),
             code=partial(fit_code, plan),
@@ -40,7 +40,7 @@ for plan in STUDIES.values():
 
         rule:
             name:
-                f"{plan.name}_represent" + ("" if keep else "_in_passing")
+                f"{plan.name}_represent" + ("" if keep else "_in_passing") + number
             input:
                 features=partial(taken_in, plan),
                 fitted=partial(of_nodes, plan, names=("segment.safetensors", "fit.json")),

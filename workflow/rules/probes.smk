@@ -1,12 +1,13 @@
 # Probes: lenses on fitted networks, each writing one table into the folder of the network's last node.
-for plan in STUDIES.values():
+for plan, number in PARTS:
 
     rule:
         name:
-            f"{plan.name}_probe"
+            f"{plan.name}_probe{number}"
         input:
             network=partial(lineage, plan),
             code=partial(probe_code, plan),
+            taken=partial(probe_inputs, plan),
         output:
             each_seed(plan, "{probe}.csv"),
         log:

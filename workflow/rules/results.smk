@@ -23,7 +23,7 @@ for plan in STUDIES.values():
             "../../envs/cpu.yaml"
         params:
             study=plan.file,
-            seeds=SEEDS[plan.name],
+            seeds=SEEDS,
             labels=plan.networks,
         message:
             "gather the fits of {params.study}"
@@ -50,7 +50,7 @@ for plan in STUDIES.values():
             "../../envs/cpu.yaml"
         params:
             study=plan.file,
-            seeds=SEEDS[plan.name],
+            seeds=SEEDS,
             rows=[plan.published, plan.verdicts],
         message:
             "hold {params.study} against the published values"
@@ -81,7 +81,7 @@ for plan in STUDIES.values():
             "../../envs/cpu.yaml"
         params:
             study=plan.file,
-            seeds=SEEDS[plan.name],
+            seeds=SEEDS,
             spec=partial(view_spec, plan, "figures"),
         message:
             "draw {wildcards.name}"
@@ -112,7 +112,7 @@ for plan in STUDIES.values():
             "../../envs/cpu.yaml"
         params:
             study=plan.file,
-            seeds=SEEDS[plan.name],
+            seeds=SEEDS,
             spec=partial(view_spec, plan, "tables"),
         message:
             "make table {wildcards.name}"
@@ -133,7 +133,7 @@ for plan in STUDIES.values():
             "../../envs/cpu.yaml"
         params:
             study=plan.file,
-            seeds=SEEDS[plan.name],
+            seeds=SEEDS,
             said=[plan.title, plan.description],
         message:
             "write the report of {params.study}"

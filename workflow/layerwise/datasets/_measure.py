@@ -38,7 +38,7 @@ class Statistics:
             # All values together: their variance is that within the features and that between them.
             middle = self.mean.mean()
             spread = np.sqrt(self.variance.mean() + np.square(self.mean - middle).mean())
-            pair = (middle, spread) if kind == "global" else (0.0, full)
+            pair = {"global": (middle, spread), "raw": (0.0, 1.0)}.get(kind, (0.0, full))
             shift, scale = (np.full([1] * self.mean.ndim, value) for value in pair)
         return torch.from_numpy(shift).float(), torch.from_numpy(scale).float()
 

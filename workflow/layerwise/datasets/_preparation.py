@@ -28,10 +28,10 @@ class Preparation:
     MNIST_10k."""
     test_subset: int = 0
     """Number of test samples, the same number of each class, drawn by the seed; 0 keeps all."""
-    standardise: Literal["none", "global", "feature"] = "none"
-    """none: x over its full scale (255 for 8-bit images). global: minus one mean, over one standard deviation, of
-    all features together. feature: each feature by its own. Statistics are of the training split alone; a constant
-    feature is only shifted."""
+    standardise: Literal["none", "raw", "global", "feature"] = "none"
+    """none: x over its full scale (255 for 8-bit images). raw: x as the source has it, such as 0 to 255. global: minus
+    one mean, over one standard deviation, of all features together. feature: each feature by its own. Statistics are
+    of the training split alone; a constant feature is only shifted."""
     targets: Literal["auto", "onehot", "signs"] = "auto"
     """auto: as the source has them. onehot: a target column a class. signs: two classes as -1 and +1."""
     seed: int = 0

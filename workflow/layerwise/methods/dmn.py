@@ -1,8 +1,9 @@
 """Density matrix networks: a layer's filters are the principal components of each class's inputs (dmn, dmn-icassp).
 
 The density matrix of a class is the second moment of a layer's inputs, patches for a convolution (dmn eq. 15), and
-is summed in one pass over batches. Components are taken up to a share of the variance (T_v), or up to a number of
-filters; of those that are alike across classes one is kept (T_PC); biases are zero (dmn-icassp section 3).
+is summed in one pass over batches, and over the processes that share a fit. Components are taken up to a share of the
+variance (T_v), or up to a number of filters; of those that are alike across classes one is kept (T_PC); biases are
+zero (dmn-icassp section 3).
 What the papers leave open is an option here: centring, sign, which components come first, and whitening.
 """
 
@@ -17,11 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy
+from layerwise import greedy, shards
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import Gram, principal
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+
+SHARED = True
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,15 @@ def fit(
     task = features.task
     if not task.classifies:
         raise LayerwiseError("dmn needs classes, and this task has real values: use pca, platonic or sgd")
-    labels = features.train.y
-    drawn = draw(len(labels), options.fraction, seed)
+    labels = features.train.y.cpu()
+    drawn = draw(len(labels), options.fraction, seed, device)
     names = task.classes or tuple(str(label) for label in range(max(task.outputs, 2)))
-    groups = {name: drawn[(labels.cpu()[drawn]) == label].to(device) for label, name in enumerate(names)}
+    groups = {name: drawn[labels[drawn] == label].to(device) for label, name in enumerate(names)}
     for name, samples in groups.items():
-        if not len(samples):
+        if not shards.total(len(samples), device):
             raise LayerwiseError(
-                f"class {name!r} has no sample among the {len(drawn)} that fraction {options.fraction:g} draws: "
+                f"class {name!r} has no sample among the {shards.total(len(drawn), device)} that fraction "
+                f"{options.fraction:g} draws: "
                 "use a larger fraction, or leave the class out of the data set"
             )
     return fit_groups(segment, features, options, groups, device)
@@ -100,10 +104,11 @@ def fit_groups(
     return Fitted(module, words, {"layers": records})
 
 
-def draw(samples: int, fraction: float, seed: int) -> Tensor:
-    """Return the numbers, in ascending order, of a fraction of the samples."""
+def draw(samples: int, fraction: float, seed: int, device: torch.device) -> Tensor:
+    """Return the numbers, in ascending order, of a fraction of the samples; those of this process, drawn from all."""
+    samples = shards.total(samples, device)
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
-    return order[: max(1, round(fraction * samples))].sort().values
+    return shards.own(order[: max(1, round(fraction * samples))].sort().values)
 
 
 def densities(inputs: greedy.Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
@@ -114,7 +119,7 @@ def densities(inputs: greedy.Inputs, groups: dict[str, Tensor]) -> dict[str, Gra
         grams[name] = Gram(inputs.fan_in, device=inputs.device)
         for rows, _ in inputs.rows(samples):
             grams[name].add(rows)  # dmn eq. 15; divided by the number of rows of the class, not of all
-    return grams
+    return {name: shards.gathered(gram) for name, gram in grams.items()}
 
 
 def filters(inputs: greedy.Inputs, groups: dict[str, Tensor], options: Options) -> greedy.Solution:

@@ -15,6 +15,8 @@ from layerwise.data import Features
 from layerwise.errors import LayerwiseError
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment, dmn
 
+SHARED = True
+
 
 @dataclass(frozen=True)
 class Options:
@@ -57,5 +59,5 @@ def fit(
     hooks: Hooks = NO_HOOKS,
 ) -> Fitted:
     """Fit the layers of a segment by PCA of all samples; a last ``dense outputs`` is read out by ridge."""
-    groups = {"all": dmn.draw(len(features.train), options.fraction, seed).to(device)}
+    groups = {"all": dmn.draw(len(features.train), options.fraction, seed, device).to(device)}
     return dmn.fit_groups(segment, features, dmn.Options(**asdict(options), correlation=1.0), groups, device)

@@ -18,6 +18,8 @@ from layerwise.data import Features
 from layerwise.errors import LayerwiseError
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
+SHARED = True
+
 
 @dataclass(frozen=True)
 class Options:

@@ -19,11 +19,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy
+from layerwise import greedy, shards
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.linalg import STRENGTHS, Equations, Gram
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+
+SHARED = True
 
 # What the validation split chooses from by itself: half decades again, where the best of many features lies.
 STRENGTHS_VALID = tuple(10 ** (half / 2) for half in range(-8, 0))
@@ -82,10 +84,13 @@ def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
             )
         greedy.demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
         gram = Gram(inputs.fan_in, task.outputs, inputs.device, products=inputs.dtype)
-        middle = inputs.x.mean(dim=0)  # about zero, products of float32 keep the digits that centring would cost
+        # About their mean, float32 products keep the digits that centring would cost.
+        middle = inputs.x.sum(dim=0)
+        shards.add(middle)
+        middle /= shards.total(len(inputs), inputs.device)
         for rows, y in zip(inputs.x.split(ROWS), inputs.y.split(ROWS), strict=True):
             gram.add(rows - middle, task.targets(y))
-        equations = Equations(gram)
+        equations = Equations(shards.gathered(gram))
         greedy.warn_of_constants(inputs, equations.constant)
         losses: dict[float, float] = {}
         for strength in sorted(strengths, reverse=True):

@@ -1,0 +1,94 @@
+"""Fits that processes share: on parts of the samples they find what one process finds on the whole."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import distributed, multiprocessing
+
+from layerwise import shards
+from layerwise.data import Features, Split, Task
+from layerwise.errors import LayerwiseError
+from layerwise.methods import Segment, dmn, pca, ridge
+
+CPU = torch.device("cpu")
+WORDS = ("conv 3 6", "relu", "maxpool 2", "conv 2 10", "relu", "batchnorm", "dense outputs")
+FITS = {
+    "dmn": (dmn, WORDS, {"fraction": 0.5}),
+    "pca": (pca, WORDS, {"fraction": 0.31}),
+    "ridge": (ridge, ("dense outputs",), {}),
+    "ridge valid": (ridge, ("dense outputs",), {"select": "valid"}),
+}
+
+
+def digits(count=1401):
+    data = load_digits()
+    x, y = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16, torch.tensor(data.target)
+    return Features(Split(x[:count], y[:count]), Split(x[count:], y[count:]), Task("onehot", 10, tuple("0123456789")))
+
+
+def fitted(name, features):
+    method, words, options = FITS[name]
+    fit = method.fit(Segment(words, features.shape, 10), features, method.Options(**options), seed=3, device=CPU)
+    return fit.module.state_dict(), fit.record
+
+
+def work(rank, world, folder):
+    """What each process does: fit its part, and say what it found."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": str(rank), "WORLD_SIZE": str(world)}
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    whole = digits()
+    part = Features(shards.part(whole.train), whole.valid, whole.task)
+    found = {name: fitted(name, part) for name in FITS}
+    few = Features(
+        Split(part.train.x, part.train.y % 9), part.valid, part.task
+    )  # nobody has a sample of the last class
+    try:
+        dmn.fit(Segment(WORDS, few.shape, 10), few, dmn.Options(), seed=0, device=CPU)
+    except LayerwiseError as error:
+        found["error"] = str(error)
+    torch.save({"samples": len(part.train), "found": found}, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("two"))
+    multiprocessing.spawn(work, (2, folder), nprocs=2)
+    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_shards_find_what_the_whole_finds(two, name):
+    weights, record = fitted(name, digits())
+    for each in two:
+        shared, told = each["found"][name]
+        assert shared.keys() == weights.keys()
+        for key in weights:
+            torch.testing.assert_close(shared[key], weights[key], rtol=1e-4, atol=1e-5)
+        if not name.startswith("ridge"):
+            assert [layer["candidates"] for layer in told["layers"][:2]] == [
+                layer["candidates"] for layer in record["layers"][:2]
+            ]
+    first, second = (each["found"][name][0] for each in two)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_parts_are_the_whole(two):
+    assert sorted(each["samples"] for each in two) == [700, 701]
+
+
+def test_what_no_process_has_is_an_error_on_all(two):
+    assert all("class '9' has no sample" in each["found"]["error"] for each in two)
+
+
+def test_one_process_shares_nothing():
+    samples = torch.tensor([5, 2, 8])
+    assert (shards.size(), shards.rank(), shards.total(7, CPU)) == (1, 0, 7)
+    assert torch.equal(shards.own(samples), samples)
+    split = digits().train
+    assert shards.part(split) is split

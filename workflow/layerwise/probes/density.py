@@ -1,0 +1,62 @@
+"""How the density matrix of image patches settles as samples are added: its eigenvalues at each number of samples.
+
+The class-blind second moment of patches (dmn eq. 15 without the class). With samples added in equal steps the
+fluctuations of the eigenvalues can be compared with dmn eq. 18 (dmn figure 3); at powers of ten they show how few
+samples are enough (dmn supplement figure 7). The network is not looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+
+from layerwise import greedy
+from layerwise.datasets import Dataset
+from layerwise.errors import LayerwiseError
+from layerwise.linalg import Gram, eigh
+from layerwise.words import parse
+
+
+@dataclass(frozen=True)
+class Options:
+    size: int = 5
+    """Side of the patches."""
+    at: tuple[int, ...] = ()
+    """Numbers of samples, ascending, at which the eigenvalues are taken; empty for `every` up to `until`."""
+    every: int = 10
+    """Samples between two records, where `at` is empty."""
+    until: int = 5000
+    """Samples in all, where `at` is empty."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not all(n > 0 for n in (self.every, self.until, *self.at)):
+            raise LayerwiseError("options 'size', 'at', 'every' and 'until': give whole numbers above 0")
+        if list(self.at) != sorted(set(self.at)):
+            raise LayerwiseError(f"option 'at' is {list(self.at)}: give numbers of samples in ascending order")
+
+
+def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:
+    """Sum the second moments of the patches of training samples, in an order drawn by the seed.
+
+    Returns
+    -------
+    One row an eigenvalue: samples, rank (1 is the largest), value.
+    """
+    x = data.train.x
+    places = list(options.at) or list(range(options.every, options.until + 1, options.every))
+    if places[-1] > len(x):
+        raise LayerwiseError(f"probe density: {places[-1]} samples are asked for, and the training split has {len(x)}")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    layer = parse(f"conv {options.size}")
+    gram = Gram(x.shape[1] * options.size**2, device=device)
+    tables, done = [], 0
+    for place in places:
+        for batch in order[done:place].split(500):
+            gram.add(greedy.patches(x[batch].to(device), layer))
+        done = place
+        values = eigh(gram.moment())[0].tolist()
+        tables.append(pd.DataFrame({"samples": place, "rank": range(1, len(values) + 1), "value": values}))
+    return pd.concat(tables, ignore_index=True)
