@@ -114,13 +114,20 @@ def test_patches_are_drawn_without_repetition(digits):
     assert len(drawn.unique(dim=0)) == len(digits.train.x[:30].flatten(1).unique(dim=0))
 
 
-def test_flat_patches_are_passed_over(digits):
-    """The corners of the digits are empty: filters of them would be zero, or of no length."""
+@pytest.mark.parametrize("whiten", [None, 0.05])
+def test_flat_patches_are_passed_over(digits, whiten):
+    """Half of each image is empty: of a patch from there a filter would be zero, or point where the mean does."""
     x = digits.train.x.clone()
     x[:, :, :, :4] = 0
     spoilt = dataclasses.replace(digits, train=Split(x, digits.train.y))
-    weight = fitted(spoilt, ("conv 3 40 contrast 0.01",), whiten=None).module[0].weight.flatten(1)
-    assert torch.allclose(weight.norm(dim=1), torch.ones(40, dtype=torch.float64))
+    word = "conv 3 40 contrast 0.01"
+    network = fitted(spoilt, (word,), whiten=whiten)
+    rows = rows_of(spoilt, word)
+    mean, matrix = zca(rows, whiten) if whiten else (0.0, torch.eye(9, dtype=torch.float64))
+    empty = torch.nn.functional.normalize(-mean @ matrix, dim=0) if whiten else torch.zeros(9, dtype=torch.float64)
+    filters = network.module[0].weight.flatten(1) @ torch.linalg.pinv(matrix)
+    assert torch.allclose(filters.norm(dim=1), torch.ones(40, dtype=torch.float64), atol=1e-6)
+    assert (filters @ empty < 0.999).all()
 
 
 def test_a_width_comes_from_the_word_or_from_the_option(digits):
@@ -164,14 +171,15 @@ def test_bad_options_are_named(options, said):
 
 
 def test_bad_features_are_named(digits):
-    with pytest.raises(
-        LayerwiseError, match=r"layer 1 \('dense 90'\): 90 filters are asked for and 80 of the 80 patch"
-    ):
+    with pytest.raises(LayerwiseError, match=r"layer 1 \('dense 90'\): 90 filters are asked for and 80 patches that"):
         fitted(digits, ("dense 90",), samples=80)
-    flat = dataclasses.replace(digits, train=Split(torch.zeros_like(digits.train.x), digits.train.y))
-    for whiten in (None, 0.1):
-        with pytest.raises(LayerwiseError, match=r"layer 1 \('conv 3 12'\): 12 filters are asked for and 0 of the 24"):
-            fitted(flat, ("conv 3 12",), whiten=whiten)
+    for colour in (0.0, 0.3):
+        flat = dataclasses.replace(digits, train=Split(torch.full_like(digits.train.x, colour), digits.train.y))
+        for whiten in (None, 0.1):
+            with pytest.raises(LayerwiseError, match=r"12 filters are asked for and 0 patches that are not flat"):
+                fitted(flat, ("conv 3 12 contrast 0.01",), whiten=whiten)
+    with pytest.raises(LayerwiseError, match=r"layer 1 \('conv 3 12'\): 12 filters are asked for and 0 patches"):
+        fitted(flat, ("conv 3 12",))
     x = digits.train.x.clone()
     x[3, 0, 2, 2] = torch.nan
     with pytest.raises(LayerwiseError, match="NaN or infinity"):

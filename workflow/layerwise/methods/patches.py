@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerwise import greedy
 from layerwise.data import Features
@@ -65,17 +65,17 @@ def filters(inputs: greedy.Inputs, options: Options, generator: torch.Generator)
     """Return the filters of one layer, whitening and all, and what was looked at."""
     count = inputs.width if options.count is None or inputs.layer.width is not None else options.count
     samples = torch.randperm(len(inputs), generator=generator)[: options.samples].to(inputs.device)
-    drawn = draw(inputs, samples, 2 * count, generator)  # twice, for some may have nothing in them
+    drawn = _lively(draw(inputs, samples, 2 * count, generator))  # twice as many, for some are flat
     record = {"samples": len(samples), "whiten": options.whiten}
     if options.whiten is None:
-        return greedy.Solution(_unit(drawn, count, inputs), record=record)
+        return greedy.Solution(_directions(drawn, count, inputs), record=record)
     greedy.demand_room(5 * inputs.fan_in**2, inputs.device, inputs.name)
     gram = Gram(inputs.fan_in, device=inputs.device)
     for rows, _ in inputs.rows(samples):
         gram.add(rows)
     mean, matrix = gram.sums / gram.n, whitening(gram, options.whiten)
-    weight = _unit((drawn - mean) @ matrix, count, inputs) @ matrix
-    return greedy.Solution(weight, -weight @ mean, record)  # f . W (x - mean) is (f W) . x - (f W) . mean
+    weight = _directions(_lively((drawn - mean) @ matrix), count, inputs) @ matrix
+    return greedy.Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
 
 
 def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -83,18 +83,22 @@ def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Ge
     numbers = torch.randperm(len(samples) * inputs.places, generator=generator)[:count].to(inputs.device)
     places, found, done = numbers % inputs.places, [], 0
     for rows, batch in inputs.rows(samples[numbers // inputs.places]):
-        found.append(rows[torch.arange(len(batch)), places[done : done + len(batch)]])
+        found.append(rows[torch.arange(len(batch), device=rows.device), places[done : done + len(batch)]])
         done += len(batch)
     return torch.cat(found)
 
 
-def _unit(patches: Tensor, count: int, inputs: greedy.Inputs) -> Tensor:
-    """Return the first `count` patches that are not flat, each of unit length."""
+def _lively(patches: Tensor) -> Tensor:
+    """Return the patches that have a direction: one of a clear sky, its contrast normalised, is rounding."""
     lengths = patches.norm(dim=1)
-    lively = lengths > 1e-6 * lengths.max()
-    if int(lively.sum()) < count:
+    return patches[lengths > 1e-6 * lengths.mean()]
+
+
+def _directions(patches: Tensor, count: int, inputs: greedy.Inputs) -> Tensor:
+    """Return the first `count` patches at unit length."""
+    if len(patches) < count:
         raise LayerwiseError(
-            f"{inputs.name}: {count} filters are asked for and {int(lively.sum())} of the {len(patches)} patches that "
-            "were drawn are not flat: ask for fewer, or raise samples"
+            f"{inputs.name}: {count} filters are asked for and {len(patches)} patches that are not flat were drawn: "
+            "ask for fewer, or raise samples"
         )
-    return (patches[lively] / lengths[lively, None])[:count]
+    return nn.functional.normalize(patches[:count], dim=1)
