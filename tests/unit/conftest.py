@@ -57,7 +57,7 @@ TINY = {
     },
     "tables": {
         "accuracy": {"control": {"digits": "ridge"}},
-        "controls": {"random": {"digits/d4/ridge": "r4/ridge"}, "backprop": {"digits/d4/head": "c4+head"}},
+        "controls": {"against": {"random": {"digits/d4/ridge": "r4/ridge"}, "backprop": {"digits/d4/head": "c4+head"}}},
     },
     "published": {"thesis": ["fig7.4", "section7.6"]},
     "verdicts": [{"item": "fig7.4", "network": "sine/ridge", "measure": "test_mse", "reason": "it is tiny <here>"}],

@@ -240,6 +240,25 @@ def test_shares_outside_their_range_are_named(name, value):
         dmn.Options(**{name: value})
 
 
+@pytest.mark.parametrize(("method", "options"), [(pca, {}), (dmn, {}), (dmn, {"centre": True})])
+def test_whitened_responses_have_zero_mean_and_unit_variance_over_all_classes(digits, method, options):
+    features = dataclasses.replace(digits[0], train=Split(digits[0].train.x.double(), digits[0].train.y))
+    plain = fitted(features, ("conv 3 6",), method=method, **options)
+    white = fitted(features, ("conv 3 6",), method=method, whiten=0.01, **options)
+    found = layers.apply(white.module, features.train.x).transpose(0, 1).flatten(1)
+    variance = layers.apply(plain.module, features.train.x).transpose(0, 1).flatten(1).var(dim=1, correction=0)
+    assert torch.allclose(found.mean(dim=1), torch.zeros(6, dtype=torch.float64), atol=1e-10)
+    assert torch.allclose(found.var(dim=1, correction=0), variance / (variance + 0.01), rtol=1e-9)
+    cosines = torch.nn.functional.cosine_similarity(
+        white.module[0].weight.flatten(1), plain.module[0].weight.flatten(1)
+    )
+    assert torch.allclose(cosines, torch.ones(6, dtype=torch.float64))
+    assert white.record == plain.record
+    for value in (0.0, -1.0, float("nan")):
+        with pytest.raises(LayerwiseError, match=f"whiten: {value} does not keep a variance from zero"):
+            method.Options(whiten=value)
+
+
 def test_components_below_rounding_do_not_exist():
     gram = linalg.Gram(3).add(torch.tensor([[1.0, 2, 3], [2, 4, 6]]))
     assert len(linalg.principal(gram)[0]) == 1

@@ -241,7 +241,7 @@ def test_differences_are_paired_by_seed(tiny):
 
 
 def test_the_controls_table(tiny):
-    options = controls.Options(random={"digits/d4/ridge": "r4/ridge"}, backprop={"digits/d4/head": "c4+head"})
+    options = controls.Options({"random": {"digits/d4/ridge": "r4/ridge"}, "backprop": {"digits/d4/head": "c4+head"}})
     table = controls.make(tiny, options).set_index("network")
     assert list(table.index) == ["class PCA", "class PCA, <head>"]
     assert table.loc["class PCA", "random_control"] == "random"
@@ -270,9 +270,9 @@ def test_tables_refuse_unknown_controls(tiny):
     with pytest.raises(LayerwiseError, match="none of its data sets"):
         accuracy.make(tiny, accuracy.Options(datasets=("sine",), control={"digits": "ridge"}))
     with pytest.raises(LayerwiseError, match="name the control"):
-        controls.Options()
+        controls.Options({})
     with pytest.raises(LayerwiseError, match="dataset/path"):
-        controls.Options(random={"digits": "ridge"})
+        controls.Options({"random": {"digits": "ridge"}})
 
 
 @pytest.mark.parametrize(

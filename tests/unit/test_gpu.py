@@ -16,6 +16,7 @@ pytestmark = [
 ]
 
 IMAGES = ("conv 3 4", "relu", "maxpool 2", "dense outputs")
+PATCHES = ("conv 3 8 contrast 0.01 mirror", "softshrink 0.25", "crelu", "avgpool 3", "fold", "dense outputs")
 DENSE = ("dense 32", "relu", "dense outputs")
 
 
@@ -35,8 +36,11 @@ def digits() -> Features:
         ("random", IMAGES, {}),
         ("pca", IMAGES, {}),
         ("dmn", IMAGES, {}),
+        ("dmn", IMAGES, {"whiten": 0.1}),
+        ("patches", PATCHES, {}),
         ("platonic", DENSE, {"projection": "random", "beta": 100.0, "solver": "ridge"}),
         ("ridge", ("dense outputs",), {}),
+        ("ridge", ("dense outputs",), {"select": "valid"}),
     ],
 )
 def test_cpu_and_gpu_agree(digits: Features, method: str, words: tuple[str, ...], options: dict) -> None:

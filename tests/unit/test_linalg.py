@@ -95,6 +95,17 @@ def test_a_gram_takes_float32_patches_and_sums_them_in_float64():
     assert torch.allclose(Gram(4).add(patches).second, rows.T @ rows, rtol=1e-15)
 
 
+@pytest.mark.parametrize("block", [1, 4, 11, 50])
+def test_a_gram_summed_in_blocks_is_the_whole_one(problem, block, monkeypatch):
+    both = torch.cat(problem, dim=1)
+    monkeypatch.setattr(linalg, "BLOCK", block)
+    for products, rtol in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        second = Gram(9, 2, products=products).add(*problem).second
+        assert second.dtype == torch.float64
+        assert torch.allclose(second, second.T, rtol=rtol)
+        assert torch.allclose(second, both.T @ both, rtol=rtol, atol=rtol)
+
+
 def test_an_empty_gram_has_no_moment():
     with pytest.raises(LayerwiseError, match="no sample"):
         Gram(3).moment()
@@ -134,6 +145,16 @@ def test_one_decomposition_serves_all_strengths(problem):
         assert system.gcv(strength) == pytest.approx(gcv, rel=1e-8)
         scikit = Ridge(alpha=strength * 120).fit((z - z.mean(0)) / z.std(0, correction=0), y)
         assert np.allclose(scikit.coef_.T, weight * z.std(0, correction=0)[:, None], atol=1e-8)
+
+
+def test_one_factorisation_gives_the_weights_of_the_decomposition(problem):
+    z, y = problem
+    z = torch.cat([z, torch.full((120, 1), 3.0), z[:, :1]], dim=1)  # a constant and a repeated feature
+    equations, system = linalg.Equations(Gram(11, 2).add(z, y)), Normal(Gram(11, 2).add(z, y))
+    for strength in (1e-6, 1e-2, 1.0, 30.0):
+        assert torch.allclose(equations.solve(strength), system.weights(strength), rtol=1e-6, atol=1e-9)
+    assert (equations.solve(0.1)[9] == 0).all()
+    assert equations.constant == 1
 
 
 def test_leave_one_out_is_that_of_refits_and_of_scikit_learn(problem):

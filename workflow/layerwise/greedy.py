@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise import layers, shards
-from layerwise.data import Features
+from layerwise.data import Features, Split
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import STRENGTHS, Gram, ridge
 from layerwise.methods import Segment
@@ -61,9 +61,10 @@ class Inputs:
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []
-        self._raw = features.train.x
+        self._raw, self._valid = features.train.x, features.valid
         self._x: Tensor | None = None
         self._pushed, self._largest = 0, prod(segment.shape)
+        self._widest = self._largest
 
     def __len__(self) -> int:
         return len(self.y)
@@ -76,6 +77,11 @@ class Inputs:
     def fan_in(self) -> int:
         """Number of weights of one unit or filter, without its bias."""
         return self.shape[0] * self.layer.size**2 if self.layer.kind == "conv" else prod(self.shape)
+
+    @property
+    def places(self) -> int:
+        """Number of patches of one sample, one for a dense layer."""
+        return prod(out_shape(self.layer, self.shape)[1:])
 
     @property
     def width(self) -> int:
@@ -100,6 +106,12 @@ class Inputs:
                 )
         return self._x
 
+    @property
+    def valid(self) -> Split:
+        """The validation samples at the input of the layer, which may be none; they are pushed there at each look."""
+        x = self._valid.x.to(self.device, self.dtype)
+        return Split(_push(self.modules, x, self._widest), self._valid.y.to(self.device))
+
     def rows(self, index: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through the samples (those of `index`) in batches of bounded memory.
 
@@ -110,12 +122,11 @@ class Inputs:
             dense layer), and the numbers ``(n,)`` of those samples.
         """
         x = self.x
-        places = prod(out_shape(self.layer, self.shape)[1:])
         samples = torch.arange(len(x), device=self.device) if index is None else index
         if not len(samples):
             return
         # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
-        for batch in samples.split(max(_batch(self.device, places * self.fan_in), 512 // places)):
+        for batch in samples.split(max(_batch(self.device, self.places * self.fan_in), 512 // self.places)):
             yield patches(x[batch].to(dtype), self.layer), batch
 
     def after(self, solution: Solution) -> Tensor:
@@ -148,6 +159,7 @@ class Inputs:
         self.modules.append(layers.make(layer, self.shape).to(self.device).eval() if module is None else module)
         self.words.append(str(layer))
         self._largest = max(self._largest, prod(after))
+        self._widest = max(self._widest, self._largest)
         self.shape = after
 
 
@@ -216,7 +228,7 @@ def patches(x: Tensor, layer: Layer) -> Tensor:
     windows = x.unfold(2, layer.size, layer.stride).unfold(3, layer.size, layer.stride)  # (n, C, H, W, k, k)
     # Columns lie one after the other in memory, which copies whole image rows and suits a product of columns.
     columns = windows.permute(1, 4, 5, 0, 2, 3).reshape(x.shape[1] * layer.size**2, len(x), -1)
-    if layer.contrast:  # as layers.ContrastConv2d has it
+    if layer.contrast:  # as layers.PatchConv2d has it
         columns = columns - columns.mean(dim=0)
         columns = columns * (columns.square().mean(dim=0) + layer.contrast).rsqrt()
     return columns.permute(1, 2, 0)
@@ -232,13 +244,18 @@ def ridge_readout(strengths: Sequence[float] = STRENGTHS) -> Solve:
         for rows, samples in inputs.rows():
             gram.add(rows, inputs.task.targets(inputs.y[samples], torch.float64))
         found = ridge(shards.gathered(gram), strengths)
-        if 2 * found.constant > inputs.fan_in:  # a few, such as a picture's corners, are nothing to speak of
-            text = f"{inputs.name}: {found.constant} of {inputs.fan_in} features are constant and get no weight"
-            warnings.warn(LayerwiseWarning(text), stacklevel=2)
+        warn_of_constants(inputs, found.constant)
         record = {key: getattr(found, key) for key in ("strength", "gcv", "error", "lsd")}
         return Solution(found.weight, found.bias, {**record, "constant_features": found.constant})
 
     return solve
+
+
+def warn_of_constants(inputs: Inputs, constant: int) -> None:
+    """Say that most features are constant; a few, such as a picture's corners, are nothing to speak of."""
+    if 2 * constant > inputs.fan_in:
+        text = f"{inputs.name}: {constant} of {inputs.fan_in} features are constant and get no weight"
+        warnings.warn(LayerwiseWarning(text), stacklevel=3)
 
 
 def demand_room(numbers: int, device: torch.device, name: str) -> None:
@@ -271,6 +288,8 @@ def _batch(device: torch.device, numbers: int) -> int:
 
 def _push(modules: Sequence[nn.Module], x: Tensor, largest: int) -> Tensor:
     """Run modules over samples in batches, for `largest` numbers a sample at the widest place."""
+    if all(isinstance(module, nn.Flatten) for module in modules):
+        return x.flatten(1) if modules else x  # no copy of what may be gigabytes
     pieces = []
     for batch in x.split(_batch(x.device, largest)):
         for module in modules:

@@ -19,6 +19,7 @@ from layerwise.errors import LayerwiseError, LayerwiseWarning
 
 # Ridge strengths relative to the mean diagonal of the column-scaled Gram, half a decade apart.
 STRENGTHS = tuple(10 ** (half / 2) for half in range(-20, 5))
+BLOCK = 2048  # columns of a Gram that are summed at once
 
 
 def fix_signs(vectors: Tensor) -> Tensor:
@@ -46,20 +47,23 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(0), fix_signs(vectors.flip(1))
 
 
-def cholesky(matrix: Tensor) -> Tensor:
+def cholesky(matrix: Tensor, shift: float = 0.0) -> Tensor:
     """Return the lower factor ``(d, d)`` of a positive semidefinite matrix, with jitter where rounding asks for it.
 
-    The matrix is symmetrised first. The jitter is a multiple of the mean diagonal, from 1e-10 (float64) or
-    1e-6 (float32) in steps of ten over five rungs; LayerwiseWarning states the one that was used.
+    The matrix is symmetrised first, and `shift` added to its diagonal. The jitter is a multiple of the mean
+    diagonal, from 1e-10 (float64) or 1e-6 (float32) in steps of ten over five rungs; LayerwiseWarning states the one
+    that was used.
     """
-    symmetric = (matrix + matrix.mT) / 2
+    symmetric = (matrix + matrix.mT).div_(2)
+    symmetric.diagonal().add_(shift)
     scale = symmetric.diagonal().mean()
     if not torch.isfinite(symmetric).all():
         raise LayerwiseError("Cholesky: the matrix holds NaN or infinity: check the features that it was made of")
     lowest = 1e-10 if matrix.dtype == torch.float64 else 1e-6
     for jitter in (0.0, *(lowest * 10**rung for rung in range(5))):
-        shifted = symmetric + jitter * scale * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if jitter:
+            raised = symmetric + jitter * scale * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+        factor, failed = torch.linalg.cholesky_ex(raised if jitter else symmetric)
         if not failed:
             if jitter:
                 text = f"Cholesky: added {jitter:.0e} of the mean diagonal to a {len(matrix)}x{len(matrix)} matrix"
@@ -76,6 +80,12 @@ class Gram:
 
     Exact up to rounding however the rows are split; ``a + b`` is the Gram of both parts together.
 
+    Parameters
+    ----------
+    products
+        Type of the products within one batch. float32 takes half the time and loses little where the features are
+        not far from the origin and a penalty above its rounding follows.
+
     Attributes
     ----------
     second
@@ -86,23 +96,34 @@ class Gram:
         Number of rows.
     """
 
-    def __init__(self, features: int, targets: int = 0, device: torch.device | None = None) -> None:
-        self.features, self.targets, self.n = features, targets, 0
+    def __init__(
+        self,
+        features: int,
+        targets: int = 0,
+        device: torch.device | None = None,
+        products: torch.dtype = torch.float64,
+    ) -> None:
+        self.features, self.targets, self.n, self.products = features, targets, 0, products
         self.second = torch.zeros(features + targets, features + targets, dtype=torch.float64, device=device)
         self.sums = torch.zeros(features + targets, dtype=torch.float64, device=device)
 
     def add(self, z: Tensor, y: Tensor | None = None) -> Gram:
         """Add rows ``(..., d)`` with their targets ``(..., k)``; returns itself."""
-        rows = z.reshape(-1, self.features).double()
+        rows = z.reshape(-1, self.features).to(self.products)
         if y is not None:
-            rows = torch.cat([rows, y.reshape(-1, self.targets).double()], dim=1)
-        self.second.addmm_(rows.T, rows)
-        self.sums += rows.sum(dim=0)
+            rows = torch.cat([rows, y.reshape(-1, self.targets).to(self.products)], dim=1)
+        for start in range(0, len(self.second), BLOCK):  # the half below the diagonal is the half above it
+            stop = start + BLOCK
+            product = rows[:, start:stop].T @ rows[:, start:]
+            self.second[start:stop, start:] += product
+            self.second[stop:, start:stop] += product[:, BLOCK:].T
+        self.sums += rows.sum(dim=0, dtype=torch.float64)
         self.n += len(rows)
         return self
 
     def __add__(self, other: Gram) -> Gram:
-        both = Gram(self.features, self.targets, self.second.device)
+        rough = torch.float32 in (self.products, other.products)
+        both = Gram(self.features, self.targets, self.second.device, torch.float32 if rough else torch.float64)
         both.second = self.second + other.second.to(self.second.device)
         both.sums = self.sums + other.sums.to(self.sums.device)
         both.n = self.n + other.n
@@ -112,8 +133,8 @@ class Gram:
         """Return the mean second moment of ``[Z Y]`` (its covariance with `centre`), ``(d + k, d + k)``."""
         if not self.n:
             raise LayerwiseError("there is no sample to fit on: check the split and the fraction of it that is used")
-        mean = self.sums / self.n
-        return self.second / self.n - (torch.outer(mean, mean) if centre else 0)
+        mean, moment = self.sums / self.n, self.second / self.n
+        return moment.addr_(mean, mean, alpha=-1) if centre else moment
 
 
 def principal(gram: Gram, centre: bool = False) -> tuple[Tensor, Tensor]:
@@ -123,6 +144,15 @@ def principal(gram: Gram, centre: bool = False) -> tuple[Tensor, Tensor]:
     size = float(gram.second.diagonal()[: gram.features].sum()) / gram.n
     rank = int((values > gram.features * torch.finfo(torch.float64).eps * size).sum())
     return values[:rank], vectors[:, :rank]
+
+
+def whitening(gram: Gram, epsilon: float) -> Tensor:
+    """Return the symmetric (ZCA) whitening ``(d, d)`` of the features, ``V (values + epsilon)^-1/2 V^T``.
+
+    Values and vectors are those of the covariance; directions without variance are left out.
+    """
+    values, vectors = principal(gram, centre=True)
+    return (vectors * (values + epsilon).rsqrt()) @ vectors.T
 
 
 def augmented_axes(second: Tensor, features: int, beta: float) -> Tensor:
@@ -151,8 +181,8 @@ def augmented_axes(second: Tensor, features: int, beta: float) -> Tensor:
     return fix_signs(axes)
 
 
-class Normal:
-    """Normal equations of a `Gram` for the ridge read-out, decomposed once for all strengths.
+class Equations:
+    """Normal equations of a `Gram` for the ridge read-out.
 
     Features are centred, so that the bias is not penalised, and scaled to unit variance; a strength is relative
     to the mean diagonal of the Gram so scaled (``strength * n`` is the penalty of scikit-learn's Ridge there).
@@ -165,16 +195,30 @@ class Normal:
         self.n, mean = gram.n, gram.sums / gram.n
         self.mean_z, self.mean_y = mean[:d], mean[d:]
         variance = moment.diagonal()[:d].clamp(min=0)
-        varies = variance > 1e-12 * gram.second.diagonal()[:d] / gram.n  # below: the rounding of a constant
+        rounding = 1e-12 if gram.products == torch.float64 else 1e-5
+        varies = variance > rounding * gram.second.diagonal()[:d] / gram.n  # below: the rounding of a constant
         self.constant = d - int(varies.sum())
         if self.constant == d and bool(torch.isfinite(moment).all()):
             raise LayerwiseError("all features are constant: nothing can be read out of them")
         self.inverse_scale = torch.where(varies, variance.rsqrt(), 0.0)
-        correlation = moment[:d, :d] * torch.outer(self.inverse_scale, self.inverse_scale)
-        values, self.vectors = eigh(correlation)
-        self.values = values.clamp(min=0)
-        self.rotated = self.vectors.T @ (moment[:d, d:] * self.inverse_scale[:, None])  # (d, k)
+        self.cross = moment[:d, d:] * self.inverse_scale[:, None]  # (d, k)
         self.power = moment.diagonal()[d:].sum()
+        # In place, for at ten thousand features each copy is a gigabyte.
+        self.correlation = moment[:d, :d].mul_(self.inverse_scale).mul_(self.inverse_scale[:, None])
+
+    def solve(self, strength: float) -> Tensor:
+        """Return the weights ``(d, k)`` on the features as they came, by one Cholesky factorisation."""
+        return self.inverse_scale[:, None] * torch.cholesky_solve(self.cross, cholesky(self.correlation, strength))
+
+
+class Normal(Equations):
+    """Normal equations decomposed once for all strengths, which also gives the errors to be expected of each."""
+
+    def __init__(self, gram: Gram) -> None:
+        super().__init__(gram)
+        values, self.vectors = eigh(self.correlation)
+        self.values = values.clamp(min=0)
+        self.rotated = self.vectors.T @ self.cross
 
     def inverse(self, strength: float) -> Tensor:
         """Return ``1 / (value + strength)``, ``(d,)``, zero where that is rounding."""
@@ -191,7 +235,7 @@ class Normal:
     def gcv(self, strength: float) -> float:
         """Return the generalised cross-validation score (Golub, Heath and Wahba 1979); infinite without freedom."""
         left = 1 - (1 + float(self.values @ self.inverse(strength))) / self.n
-        return self.residual(strength) / left**2 if left > 1e-9 else math.inf
+        return self.residual(strength) / left**2 if left > 1e-6 else math.inf  # below, residuals are rounding
 
     def best(self, strengths: Sequence[float] = STRENGTHS) -> float:
         """Return the strength of least `gcv`, the largest of those that tie."""

@@ -153,7 +153,8 @@ def _typed(value: Any, wanted: Any, where: str) -> Any:
         if len(columns) == len(value):
             return tuple(_typed(v, column, where) for v, column in zip(value, columns, strict=True))
     elif origin is dict and isinstance(value, dict):
-        return {_typed(k, args[0], where): _typed(v, args[1], where) for k, v in value.items()}
+        keys = {str(k) if args[0] is str else _typed(k, args[0], where): k for k in value}  # YAML reads 1 as a number
+        return {key: _typed(value[k], args[1], where) for key, k in keys.items()}
     elif wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif wanted is type(None) and value is None:

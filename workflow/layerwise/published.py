@@ -20,11 +20,12 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.intervals import interval, spread
-from layerwise.study import Study
+from layerwise.study import Study, measured_by
 
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
+LEFT_OUT = "the data set {} is left out; delete its name under leave_out in {} to run it"
 NO_CAUSE = "no cause found yet"
 WIDE = "within the interval of the seeds, though not within the tolerance"
 ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
@@ -156,10 +157,13 @@ def _like(pattern: str, text: str) -> bool:
 def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str, str, str], float]) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if _matches(e, v)), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
-    if "network" not in entry:
+    networks = measured_by(entry)
+    absent = [d for d in study.left_out if any(n.startswith(f"{d}/") for n in networks)]
+    if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
-        return {**said, **unmeasured, "verdict": "not run", "reason": entry.get("reason", NOBODY)}
-    measured, half_width, n = _measure(entry, v.metric, fits)
+        reason = LEFT_OUT.format(absent[0], study.file) if absent else entry.get("reason", NOBODY)
+        return {**said, **unmeasured, "verdict": "not run", "reason": reason}
+    measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v.metric, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
     if how.never or math.isnan(measured):
@@ -197,18 +201,10 @@ def judge(measured: float, half_width: float, low: float, high: float, how: Rule
 
 def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[float, float, int]:
     """Return what the study measured for a published metric, its half width and the number of seeds."""
-    dataset, path = entry["network"].split("/", 1)
-    seeds = fits[(fits["dataset"] == dataset) & (fits["path"] == path)]
-    where = f"verdict on {entry['item']!r} {metric!r}"
-    if seeds.empty:
-        raise LayerwiseError(f"{where}: fits.csv has no network {entry['network']!r}; run the verb fits again")
     # Names such as train_accuracy_mean say themselves what is measured.
     measure = entry.get("measure") or re.sub(r"_(mean|std|low|high)$", "", metric)
-    found = column(seeds, measure, where).dropna() * entry.get("scale", 1.0)
-    if found.empty:
-        raise LayerwiseError(
-            f"{where}: {entry['network']} has no {measure}; name another measure or data with that split"
-        )
+    found = _values(entry["network"], measure, fits, f"verdict on {entry['item']!r} {metric!r}")
+    found = found * entry.get("scale", 1.0)
     match entry.get("statistic") or ("std" if metric.endswith("_std") else "mean"):
         case "mean":
             return *interval(found), len(found)
@@ -218,6 +214,38 @@ def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[fl
             return float(found.min()), math.nan, len(found)
         case _:
             return float(found.max()), math.nan, len(found)
+
+
+def _place(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[float, float, int]:
+    """Return the place on a curve that a published metric tells of: its mean over the seeds, half width, their number.
+
+    For each seed the place of the best network, or with the statistic ``enough`` the smallest place from which a
+    network comes within the tolerance of the best one.
+    """
+    measure = entry.get("measure", "valid_accuracy")  # the test split would choose in its own favour
+    how = rule(measure)
+    where = f"verdict on {entry['item']!r} {metric!r}"
+    curve = {float(x): _values(network, measure, fits, where) for x, network in entry["networks"].items()}
+    table = how.good * pd.DataFrame(curve).sort_index(axis=1).dropna()  # a row a seed, a column a place
+    best = table.max(axis=1)
+    if entry.get("statistic", "best") == "enough":
+        slack = best.abs().map(how.tolerance)
+        places = (table.ge(best - slack, axis=0)).idxmax(axis=1)  # the first that is
+    else:
+        places = table.idxmax(axis=1)
+    return *interval(places), len(places)
+
+
+def _values(network: str, measure: str, fits: pd.DataFrame, where: str) -> pd.Series:
+    """Return what a network, named as dataset/path, measured with each seed."""
+    dataset, path = network.split("/", 1)
+    seeds = fits[(fits["dataset"] == dataset) & (fits["path"] == path)].set_index("seed")
+    if seeds.empty:
+        raise LayerwiseError(f"{where}: fits.csv has no network {network!r}; run the verb fits again")
+    found = column(seeds, measure, where).dropna()
+    if found.empty:
+        raise LayerwiseError(f"{where}: {network} has no {measure}; name another measure or data with that split")
+    return found
 
 
 def column(fits: pd.DataFrame, measure: str, where: str) -> pd.Series:

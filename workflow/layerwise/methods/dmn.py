@@ -4,7 +4,7 @@ The density matrix of a class is the second moment of a layer's inputs, patches 
 is summed in one pass over batches, and over the processes that share a fit. Components are taken up to a share of the
 variance (T_v), or up to a number of filters; of those that are alike across classes one is kept (T_PC); biases are
 zero (dmn-icassp section 3).
-What the papers leave open is an option here: centring, sign, and which components come first.
+What the papers leave open is an option here: centring, sign, which components come first, and whitening.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -47,6 +48,10 @@ class Options:
     by decreasing eigenvalue. ``share``: as T_v grows, which is also how a number of filters is filled."""
     sign: Literal["loading", "sum"] = "loading"
     """What is made positive: the ``loading`` of largest magnitude, or the ``sum`` of a filter's weights."""
+    whiten: float | None = None
+    """Bring every response to zero mean and unit variance over all samples, of all classes, so that one threshold
+    behind the layer suits all filters: w becomes w / sqrt(variance of w . x + this number). null leaves unit lengths
+    and zero biases, as published."""
 
     def __post_init__(self) -> None:
         for name in ("variance", "correlation", "fraction"):
@@ -54,6 +59,10 @@ class Options:
                 raise LayerwiseError(f"{name}: {getattr(self, name)} is outside (0, 1]; use a share such as 0.9")
         if self.count is not None and self.count < 1:
             raise LayerwiseError(f"count: {self.count} filters cannot be; use 1 or more")
+        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten > 0):
+            raise LayerwiseError(
+                f"whiten: {self.whiten} does not keep a variance from zero; use a number above 0, or null"
+            )
 
 
 def fit(
@@ -114,7 +123,7 @@ def densities(inputs: greedy.Inputs, groups: dict[str, Tensor]) -> dict[str, Gra
 
 
 def filters(inputs: greedy.Inputs, groups: dict[str, Tensor], options: Options) -> greedy.Solution:
-    """Return the filters of one layer, rows of unit length, and the record of what was kept."""
+    """Return the filters of one layer, rows of unit length unless whitened, and the record of what was kept."""
     grams = densities(inputs, groups)
     _warn_of_few(inputs, grams)
     spectra, candidates = {}, []
@@ -145,7 +154,18 @@ def filters(inputs: greedy.Inputs, groups: dict[str, Tensor], options: Options) 
     if options.sign == "sum":
         chosen = torch.where(chosen.sum(dim=0) < 0, -chosen, chosen)
     origin = [candidates[column][1:] for column in kept]
-    return greedy.Solution(chosen.T, record=_record(grams, spectra, origin, len(pool.T)))
+    record = _record(grams, spectra, origin, len(pool.T))
+    if options.whiten is None:
+        return greedy.Solution(chosen.T, record=record)
+    first, *others = grams.values()
+    return _whitened(chosen.T, sum(others, first), options.whiten, record)
+
+
+def _whitened(weight: Tensor, gram: Gram, epsilon: float, record: dict) -> greedy.Solution:
+    """Return the filters with their responses to the rows of the Gram brought to zero mean and unit variance."""
+    variance = ((weight @ gram.moment(centre=True)) * weight).sum(dim=1).clamp(min=0)
+    weight = weight * (variance + epsilon).rsqrt()[:, None]
+    return greedy.Solution(weight, -weight @ (gram.sums / gram.n), record)
 
 
 def within(share: Tensor, variance: float, reach: bool) -> int:

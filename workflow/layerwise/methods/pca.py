@@ -6,6 +6,7 @@ The control beside every class PCA, and the first form of density matrix network
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -32,6 +33,9 @@ class Options:
     """Also take the component with which the variance passes T_v. Without, the first component is always taken."""
     sign: Literal["loading", "sum"] = "loading"
     """What is made positive: the ``loading`` of largest magnitude, or the ``sum`` of a filter's weights."""
+    whiten: float | None = None
+    """Bring every response to zero mean and unit variance: w becomes w / sqrt(variance of w . x + this number). null
+    leaves unit lengths and zero biases."""
 
     def __post_init__(self) -> None:
         for name in ("variance", "fraction"):
@@ -39,6 +43,10 @@ class Options:
                 raise LayerwiseError(f"{name}: {getattr(self, name)} is outside (0, 1]; use a share such as 0.9")
         if self.count is not None and self.count < 1:
             raise LayerwiseError(f"count: {self.count} filters cannot be; use 1 or more")
+        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten > 0):
+            raise LayerwiseError(
+                f"whiten: {self.whiten} does not keep a variance from zero; use a number above 0, or null"
+            )
 
 
 def fit(

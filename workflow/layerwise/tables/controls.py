@@ -1,8 +1,8 @@
-"""Every method beside what it must beat: its random control, and its backpropagation twin of the same layers."""
+"""Every method beside what it must beat: its random control, its backpropagation twin, or what else there is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,22 +14,21 @@ from layerwise.tables.accuracy import difference
 
 @dataclass(frozen=True)
 class Options:
-    random: dict[str, str] = field(default_factory=dict)
-    """For a network, as dataset/path, the path of the network of random features beside it."""
-    backprop: dict[str, str] = field(default_factory=dict)
-    """For a network, as dataset/path, the path of the network trained end to end beside it."""
+    against: dict[str, dict[str, str]]
+    """For each kind of control, such as ``random`` or ``backprop``, the path of the control beside each network, which
+    is named as dataset/path."""
 
     def __post_init__(self) -> None:
-        if not self.random and not self.backprop:
-            raise LayerwiseError("options 'random' and 'backprop': name the control of at least one network")
-        for name in (*self.random, *self.backprop):
+        if not any(self.against.values()):
+            raise LayerwiseError("option 'against': name the control of at least one network")
+        for name in (name for controls in self.against.values() for name in controls):
             if "/" not in name:
                 raise LayerwiseError(f"network {name!r}: name it as dataset/path")
 
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
     rows = []
-    for name in dict.fromkeys([*options.random, *options.backprop]):
+    for name in dict.fromkeys(name for controls in options.against.values() for name in controls):
         dataset, path = name.split("/", 1)
         measure = results.measure(dataset)
         row: dict[str, object] = {
@@ -39,7 +38,7 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         }
         row["test"], row["test_half_width"] = results.interval(dataset, path, f"test_{measure}")
         row["n"] = len(results.values(dataset, path, f"test_{measure}"))
-        for kind, controls in (("random", options.random), ("backprop", options.backprop)):
+        for kind, controls in options.against.items():
             row |= _against(results, dataset, path, kind, controls.get(name), f"test_{measure}")
         rows.append(row)
     return pd.DataFrame(rows)
@@ -65,7 +64,7 @@ def _against(
 
 def caption(results: StudyResults, options: Options) -> str:
     return (
-        "Test value of each network, and its difference from its random control and from its backpropagation twin, "
+        f"Test value of each network, and its difference from its controls ({', '.join(options.against)}), "
         "paired by seed (mean ± half width of the 95 % Student-t interval); and the ratio of their mean fit seconds. "
         "For a mean squared error a negative difference is the better one. "
         f"Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."

@@ -1,0 +1,104 @@
+"""Filters that are patches of the training samples, drawn by seed, whitened and brought to unit length.
+
+Coates, Ng and Lee (AISTATS 2011) show that filters of whitened patches need no more than k-means, and Coates and Ng
+(ICML 2011, section 4) that patches as they come serve as well, with a soft threshold behind them. The layer stays an
+ordinary one: whitening is a matrix and a shift, which go into its weights and its bias. Their patches are of
+normalised contrast (``conv 6 400 contrast 1e-3``) and their threshold is ``softshrink 0.25, crelu``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from layerwise import greedy
+from layerwise.data import Features
+from layerwise.errors import LayerwiseError
+from layerwise.linalg import Gram, whitening
+from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+
+
+@dataclass(frozen=True)
+class Options:
+    whiten: float | None = 0.1
+    """What is added to the eigenvalues of the covariance of the patches before they are brought to unit variance
+    (ZCA), in squared units of the layer's input; null leaves the patches as they are."""
+    samples: int = 5000
+    """Number of training samples, drawn by seed, whose patches are whitened and drawn from; at most all there are."""
+    count: int | None = None
+    """Number of filters of each layer whose word gives no width."""
+
+    def __post_init__(self) -> None:
+        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten >= 0):
+            raise LayerwiseError(
+                f"whiten: {self.whiten} cannot be added to a variance; use 0 or more, or null for none"
+            )
+        for name in ("samples", "count"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise LayerwiseError(f"{name}: {value} is too few; use 1 or more")
+
+
+def fit(
+    segment: Segment,
+    features: Features,
+    options: Options,
+    *,
+    seed: int,
+    device: torch.device,
+    hooks: Hooks = NO_HOOKS,
+) -> Fitted:
+    """Fit the layers of a segment by patches of their inputs; a last ``dense outputs`` is read out by ridge."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+        return filters(inputs, options, generator)
+
+    module, words, records = greedy.fit(segment, features, solve, device=device)
+    return Fitted(module, words, {"layers": records})
+
+
+def filters(inputs: greedy.Inputs, options: Options, generator: torch.Generator) -> greedy.Solution:
+    """Return the filters of one layer, whitening and all, and what was looked at."""
+    count = inputs.width if options.count is None or inputs.layer.width is not None else options.count
+    samples = torch.randperm(len(inputs), generator=generator)[: options.samples].to(inputs.device)
+    drawn = _lively(draw(inputs, samples, 2 * count, generator))  # twice as many, for some are flat
+    record = {"samples": len(samples), "whiten": options.whiten}
+    if options.whiten is None:
+        return greedy.Solution(_directions(drawn, count, inputs), record=record)
+    greedy.demand_room(5 * inputs.fan_in**2, inputs.device, inputs.name)
+    gram = Gram(inputs.fan_in, device=inputs.device)
+    for rows, _ in inputs.rows(samples):
+        gram.add(rows)
+    mean, matrix = gram.sums / gram.n, whitening(gram, options.whiten)
+    weight = _directions(_lively((drawn - mean) @ matrix), count, inputs) @ matrix
+    return greedy.Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
+
+
+def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return up to `count` different patches ``(count, fan_in)`` of the samples, float64, in random order."""
+    numbers = torch.randperm(len(samples) * inputs.places, generator=generator)[:count].to(inputs.device)
+    places, found, done = numbers % inputs.places, [], 0
+    for rows, batch in inputs.rows(samples[numbers // inputs.places]):
+        found.append(rows[torch.arange(len(batch), device=rows.device), places[done : done + len(batch)]])
+        done += len(batch)
+    return torch.cat(found)
+
+
+def _lively(patches: Tensor) -> Tensor:
+    """Return the patches that have a direction: one of a clear sky, its contrast normalised, is rounding."""
+    lengths = patches.norm(dim=1)
+    return patches[lengths > 1e-6 * lengths.mean()]
+
+
+def _directions(patches: Tensor, count: int, inputs: greedy.Inputs) -> Tensor:
+    """Return the first `count` patches at unit length."""
+    if len(patches) < count:
+        raise LayerwiseError(
+            f"{inputs.name}: {count} filters are asked for and {len(patches)} patches that are not flat were drawn: "
+            "ask for fewer, or raise samples"
+        )
+    return nn.functional.normalize(patches[:count], dim=1)

@@ -1,0 +1,67 @@
+"""Networks beside the values that a work publishes for them, and beside their controls: a row a published row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from layerwise import published
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.results import StudyResults
+
+
+@dataclass(frozen=True)
+class Options:
+    source: str
+    """The work, such as dmn."""
+    item: str
+    """The published table, such as table2."""
+    rows: dict[str, dict[str, str]]
+    """For each published row, the network, as dataset/path, in each column."""
+    metrics: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For a column, the published metric that it is held against and the measure that it shows: ``published`` and
+    ``measure``. A column that is not named shows test_accuracy, against nothing."""
+
+
+def make(results: StudyResults, options: Options) -> pd.DataFrame:
+    here = (options.source, options.item)
+    known = {(v.row, v.metric): v.value for v in published.values() if (v.source, v.item) == here}
+    columns = list(dict.fromkeys(column for networks in options.rows.values() for column in networks))
+    rows = []
+    for name, networks in options.rows.items():
+        row: dict[str, object] = {"row": name.replace("|", ": ").replace(",", ", ")}
+        counts = []
+        for column in columns:
+            how = options.metrics.get(column, {})
+            if "published" in how:
+                key = (name, how["published"])
+                if key not in known:
+                    said = {r for r, metric in known if metric == how["published"]}
+                    what = f"{options.source} {options.item} has no {how['published']} of {name!r}"
+                    raise LayerwiseError(f"table published_rows: {what}{nearest(name, said)}")
+                row[f"{column}_published"] = known[key]
+            measured, half, n = _measured(results, networks.get(column), how.get("measure", "test_accuracy"))
+            row |= {column: measured, f"{column}_half_width": half}
+            counts += [n] if n else []
+        rows.append(row | {"n": min(counts, default=0)})
+    return pd.DataFrame(rows)
+
+
+def _measured(results: StudyResults, network: str | None, measure: str) -> tuple[float, float, int]:
+    """Return mean, half width and number of seeds; nan where there is no network, or its data set is left out."""
+    dataset, _, path = (network or "").partition("/")
+    if not network or dataset in results.study.left_out:
+        return np.nan, np.nan, 0
+    results.networks(dataset, (path,))  # says what is wrong with the name
+    return *results.interval(dataset, path, measure), len(results.values(dataset, path, measure))
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    out = f" Empty cells: not run ({', '.join(results.study.left_out)} left out), or no such control."
+    return (
+        f"Accuracy, %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % Student-t "
+        f"interval over n seeds.{out} Measured on {'; '.join(results.machines)}. "
+        f"Source: results/{results.study.name}/fits.csv."
+    )

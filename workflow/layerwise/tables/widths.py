@@ -1,0 +1,48 @@
+"""How many filters a method found for each layer by itself, beside the number that a work tells of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from layerwise.results import StudyResults
+from layerwise.trie import prefixes
+from layerwise.words import parse
+
+
+@dataclass(frozen=True)
+class Options:
+    networks: dict[str, str]
+    """The networks, as dataset/path, with what to call each."""
+    published: dict[str, str] = field(default_factory=dict)
+    """For a network, the filters of each layer as published, such as ``22, 41``."""
+
+
+def make(results: StudyResults, options: Options) -> pd.DataFrame:
+    rows = []
+    for name, said in options.networks.items():
+        dataset, path = name.split("/", 1)
+        label = results.networks(dataset, (path,))[path]
+        found = [_widths(results, dataset, seed, path) for seed in results.study.seeds_of(dataset)]
+        spans = [f"{min(w)} to {max(w)}" if min(w) < max(w) else str(w[0]) for w in zip(*found, strict=True)]
+        row: dict[str, object] = {"dataset": dataset, "thresholds": said, "filters": ", ".join(spans)}
+        row["published"] = options.published.get(name, "")
+        row["test"], row["test_half_width"] = results.interval(dataset, path, "test_accuracy")
+        rows.append(row | {"n": len(found), "network": label})
+    return pd.DataFrame(rows)
+
+
+def _widths(results: StudyResults, dataset: str, seed: int, path: str) -> list[int]:
+    """Return the filters of each convolution of one fit of a network."""
+    fits = results.fits.set_index(["dataset", "seed", "path"])["layers"]
+    words = [word for prefix in prefixes(path) for word in fits[(dataset, seed, prefix)].split(", ")]
+    return [int(layer.width or 0) for layer in map(parse, words) if layer.kind == "conv"]
+
+
+def caption(results: StudyResults, options: Options) -> str:
+    return (
+        "Filters of each layer as the thresholds give them, over n seeds, and the published number; test accuracy, %, "
+        f"of the network (mean ± half width of the 95 % interval). Measured on {'; '.join(results.machines)}. "
+        f"Source: results/{results.study.name}/fits.csv."
+    )
