@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ CURVES = {
     },
     "x": {"MNIST": "filters", "CIFAR100": "filters"},
     "logarithmic": ["MNIST"],
-    "marks": {"MNIST": 6},
+    "marks": {"MNIST": [5, 6]},
     "baseline": {"MNIST": "mnist/head", "CIFAR100": "cifar100/head"},
 }
 TINY = {
@@ -228,12 +229,14 @@ def test_bars_of_several_tables_and_without_any(dmn):
         source="dmn",
         item=("table2", "table3"),
         metrics={"class PCA": "test_accuracy"},
-        labels={"d6,m,de10": "d6"},
+        labels={"d6,m,de10": "six"},
     )
     ax, away = bars.draw(dmn, options).axes
     assert float(lines(ax)["published"].get_ydata()[0]) == 97.53
-    assert ax.get_xticklabels()[0].get_text() == "d6"
+    assert ax.get_xticklabels()[0].get_text() == "six"
     assert not away.get_lines()
+    unnamed = bars.draw(dmn, replace(options, labels={}))
+    assert unnamed.axes[0].get_xticklabels()[0].get_text() == "d6"
     alone = bars.Options(panels={"mnist": {"any": {"class PCA": "d6/head", "blind": "d4/head"}}})
     ax = bars.draw(dmn, alone).axes[0]
     assert len(ax.patches) == 2
@@ -254,7 +257,7 @@ def test_curves_are_the_means_in_the_order_of_the_number(dmn):
     half = dmn.interval("mnist", "d4/head", "test_accuracy")[1]
     (low, high) = next(c for c in ax.containers if c.get_label() == "class PCA").lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(half)
-    assert lines(ax)["published optimum"].get_xdata()[0] == 6
+    assert [v.get_xdata()[0] for v in ax.get_lines() if v.get_label() == "published optimum"] == [5, 6]
     assert lines(ax)["no layer below the head"].get_ydata()[0] == dmn.interval("mnist", "head", "test_accuracy")[0]
     assert ax.get_xscale() == "log"
     assert ax.get_xlabel() == "filters (log scale)"
@@ -449,3 +452,5 @@ def test_names_of_one_method_have_shades_of_its_colour(dmn):
     assert told["a"] == to_rgb(_style.COLOURS["dmn"])
     assert told["b"] == _style.shaded(_style.COLOURS["dmn"], _style.SHADES[1])
     assert told["c"] == to_rgb(_style.COLOURS["random"])
+    mixed = _panels.colours(dmn, [("a", "mnist/d4/head"), ("a", "mnist/c4+head")])
+    assert mixed == {"a": to_rgb(_panels.SEVERAL)}

@@ -17,6 +17,7 @@ from layerwise.intervals import interval
 from layerwise.results import StudyResults
 
 Colour = tuple[float, float, float]
+SEVERAL = "#5B6C8F"  # the colour of what is of several methods
 
 
 def runs(results: StudyResults, dataset: str) -> bool:
@@ -72,7 +73,7 @@ def measured(results: StudyResults, network: str, measure: str) -> tuple[float, 
 
 
 def colours(results: StudyResults, networks: Iterable[tuple[str, str]]) -> dict[str, Colour]:
-    """Return a colour for each name by the method of its first network; names of one method get shades of its colour.
+    """Return a colour for each name by the method of its networks; names of one method get shades of its colour.
 
     Parameters
     ----------
@@ -82,13 +83,14 @@ def colours(results: StudyResults, networks: Iterable[tuple[str, str]]) -> dict[
     methods: dict[str, str] = {}
     for name, network in networks:
         parted(results, network)  # says what is wrong with it
-        methods.setdefault(name, results.method(network.partition("/")[2]))
+        method = results.method(network.partition("/")[2])
+        methods[name] = method if methods.get(name, method) == method else "several"
     told = list(methods.values())
     spare = dict(zip(dict.fromkeys(m for m in told if m not in COLOURS), SPARE * len(told), strict=False))
     found = {}
     for i, (name, method) in enumerate(methods.items()):
         shade = SHADES[told[:i].count(method) % len(SHADES)]
-        found[name] = shaded(COLOURS.get(method) or spare[method], shade)
+        found[name] = shaded(SEVERAL if method == "several" else COLOURS.get(method) or spare[method], shade)
     return found
 
 

@@ -5,6 +5,7 @@ For dmn figure 4, dmn-icassp figure 3 (top) and dmn supplement figure 10.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import nan
 
@@ -35,7 +36,7 @@ class Options:
     baseline: dict[str, str] = field(default_factory=dict)
     """Path of the network without a layer below the head, drawn as a dashed line: {dataset: path}."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What to call a row on the axis; its own name where absent."""
+    """What to call a row on the axis; its own name where absent, without the pooling and the head that all have."""
     measure: str = "test_accuracy"
     """Column of fits.csv, an accuracy."""
 
@@ -56,7 +57,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     colour = colours(results, [(kind, f"{d}/{path}") for d, bars in every for kind, path in bars.items()])
     # Panels as wide as what is in them, with room for the title of a narrow one.
     sizes = [max(5, sum(len(bars) + 1 for bars in rows.values())) for rows in options.panels.values()]
-    figure = new(1.6 + 0.17 * sum(sizes) + 0.6 * len(sizes), 3.3)
+    figure = new(1.6 + 0.13 * sum(sizes) + 0.6 * len(sizes), 3.3)
     axes = list(figure.subplots(1, len(sizes), width_ratios=sizes, squeeze=False)[0])
     for ax, (dataset, rows) in zip(axes, options.panels.items(), strict=True):
         _panel(ax, results, options, dataset, rows, colour, told)
@@ -102,7 +103,7 @@ def _panel(
     if ends:
         span = max(max(ends) - min(ends), 0.5)
         ax.set_ylim(max(0, min(ends) - 0.12 * span), min(100.5, max(ends) + (0.08 if here else 0.2) * span))
-    names = [options.labels.get(row, row.replace(",", ", ")) for row in rows]
+    names = [options.labels.get(row, re.sub(r",m\b|,de\d+$", "", row).replace(",", ", ")) for row in rows]
     slanted = max(map(len, names)) > LONG
     ax.set_xticks(range(len(rows)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center")
     ax.tick_params(axis="x", length=0)

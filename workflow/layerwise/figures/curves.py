@@ -5,6 +5,7 @@ For dmn supplement figure 6 and dmn-icassp figure 3 (bottom).
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
@@ -15,6 +16,8 @@ from layerwise.figures._panels import Colour, colours, empty, legend, measured, 
 from layerwise.figures._style import DASHES, MARKERS, bar, decimal_ticks, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
+LINE = 36  # letters of an axis label that fit under a panel
+
 
 @dataclass(frozen=True)
 class Options:
@@ -24,8 +27,8 @@ class Options:
     """What the number of a panel is: {title: label of the axis}."""
     logarithmic: tuple[str, ...] = ()
     """Panels with a logarithmic axis of numbers."""
-    marks: dict[str, float] = field(default_factory=dict)
-    """Where the work has the optimum, a dotted line: {title: number}."""
+    marks: dict[str, float | tuple[float, ...]] = field(default_factory=dict)
+    """Where the work has the optimum, dotted lines: {title: number}, or {title: [low, high]} for a range."""
     baseline: dict[str, str] = field(default_factory=dict)
     """The network without a layer below its head, a dashed line: {title: dataset/path}."""
     measure: str = "test_accuracy"
@@ -85,14 +88,16 @@ def _panel(
         base = measured(results, options.baseline[title], options.measure)
         if base:
             ax.axhline(base[0], color="#555555", lw=1, ls=(0, (4, 2)), label="no layer below the head")
-    if drawn and title in options.marks:
-        ax.axvline(options.marks[title], color="black", lw=1, ls=":", label="published optimum")
+    mark = options.marks.get(title, ())
+    for place in (mark if isinstance(mark, tuple) else (mark,)) if drawn else ():
+        ax.axvline(place, color="black", lw=1, ls=":", label="published optimum")
     if drawn and title in options.logarithmic:
         decimal_ticks(ax.xaxis)
     if not drawn:
         empty(ax)
     ax.set_title(title, loc="left")
-    ax.set_xlabel(options.x.get(title, title) + (" (log scale)" if title in options.logarithmic else ""))
+    label = options.x.get(title, title) + (" (log scale)" if title in options.logarithmic else "")
+    ax.set_xlabel(textwrap.fill(label, LINE))
 
 
 def caption(results: StudyResults, options: Options) -> str:

@@ -59,7 +59,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
     networks = looked_at(results, options.probe, options.networks)
     table = probed(results, options.probe, ("step", "layer", *options.columns), "training_curves")
     whole = len(options.columns) > 1  # networks are rows, and columns columns
-    figure, axes = grid(len(networks) * len(options.columns), len(options.columns) if whole else 3, 3.0, 2.7)
+    across = len(options.columns) if whole else 2 if len(networks) == 4 else 3
+    figure, axes = grid(len(networks) * len(options.columns), across, 3.0, 2.7)
     figure.set_figwidth(figure.get_figwidth() + 1.4)
     places = ((network, column) for network in networks for column in options.columns)
     for i, (ax, (network, column)) in enumerate(zip(axes, places, strict=True)):
@@ -70,7 +71,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
             _panel(ax, mine, options, column)
         ax.set_title(title(results, network), loc="left")
         ax.set_xlabel("step" + (" (log scale)" if options.log_steps else ""))
-        if whole or i % 3 == 0:
+        if whole or i % across == 0:
             name = NAMES.get(column, column)
             ax.set_ylabel(f"{column}, over the mean of\nall layers, minus 1" if options.detrend else name)
     legend(axes)
