@@ -261,6 +261,7 @@ def test_curves_are_the_means_in_the_order_of_the_number(dmn):
     assert lines(ax)["no layer below the head"].get_ydata()[0] == dmn.interval("mnist", "head", "test_accuracy")[0]
     assert ax.get_xscale() == "log"
     assert ax.get_xlabel() == "filters (log scale)"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "4", "6"]
     assert ax.get_ylabel() == "test accuracy, %"
     assert texts(away) == ["not run"]
 

@@ -56,7 +56,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     every = [(d, bars) for d, rows in options.panels.items() for bars in rows.values()]
     colour = colours(results, [(kind, f"{d}/{path}") for d, bars in every for kind, path in bars.items()])
     # Panels as wide as what is in them, with room for the title of a narrow one.
-    sizes = [max(5, sum(len(bars) + 1 for bars in rows.values())) for rows in options.panels.values()]
+    sizes = [max(7, sum(len(bars) + 1 for bars in rows.values())) for rows in options.panels.values()]
     figure = new(1.6 + 0.13 * sum(sizes) + 0.6 * len(sizes), 3.3)
     axes = list(figure.subplots(1, len(sizes), width_ratios=sizes, squeeze=False)[0])
     for ax, (dataset, rows) in zip(axes, options.panels.items(), strict=True):
@@ -76,8 +76,8 @@ def _panel(
     told: dict[tuple[str, str], float],
 ) -> None:
     ends: list[float] = []
+    width = WIDTH / max(map(len, rows.values()))
     for i, (row, bars) in enumerate(rows.items()):
-        width = WIDTH / len(bars)
         for j, (kind, path) in enumerate(bars.items()):
             at = i + (j - (len(bars) - 1) / 2) * width
             found = measured(results, f"{dataset}/{path}", options.measure)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field
+from math import log
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, empty, legend, measured, ran
-from layerwise.figures._style import DASHES, MARKERS, bar, decimal_ticks, grid, over_seeds, provenance
+from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
 LINE = 36  # letters of an axis label that fit under a panel
@@ -73,7 +74,7 @@ def _panel(
 ) -> None:
     if title in options.logarithmic:
         ax.set_xscale("log")
-    drawn = False
+    drawn: set[float] = set()
     for i, (name, points) in enumerate(lines.items()):
         found = [(x, measured(results, network, options.measure)) for x, network in sorted(points.items())]
         told = [(x, *value) for x, value in found if value]
@@ -83,7 +84,7 @@ def _panel(
         style = {"color": colour[name], "marker": marker[name], "ls": DASHES[i % len(DASHES)], "elinewidth": 0.9}
         x, y = [t[0] for t in told], [t[1] for t in told]
         ax.errorbar(x, y, yerr=[[b[0][0] for b in bars], [b[1][0] for b in bars]], label=name, **style)
-        drawn = True
+        drawn.update(x)
     if title in options.baseline:
         base = measured(results, options.baseline[title], options.measure)
         if base:
@@ -92,12 +93,22 @@ def _panel(
     for place in (mark if isinstance(mark, tuple) else (mark,)) if drawn else ():
         ax.axvline(place, color="black", lw=1, ls=":", label="published optimum")
     if drawn and title in options.logarithmic:
-        decimal_ticks(ax.xaxis)
+        _ticks(ax, sorted(drawn))
     if not drawn:
         empty(ax)
     ax.set_title(title, loc="left")
     label = options.x.get(title, title) + (" (log scale)" if title in options.logarithmic else "")
     ax.set_xlabel(textwrap.fill(label, LINE))
+
+
+def _ticks(ax: Axes, numbers: list[float]) -> None:
+    """Write the numbers themselves on a logarithmic axis, those that find room."""
+    kept = numbers[:1]
+    for x in numbers[1:]:
+        if log(x / kept[-1]) >= 0.12 * log(numbers[-1] / numbers[0]):
+            kept.append(x)
+    ax.set_xticks(kept, [f"{x:,.10g}" for x in kept])
+    ax.minorticks_off()
 
 
 def caption(results: StudyResults, options: Options) -> str:
