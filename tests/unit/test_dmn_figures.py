@@ -420,6 +420,7 @@ def test_histories_are_what_the_fits_recorded(dmn):
         (bars, {**BARS, "metrics": {"ConvNet": "covnet_accuracy"}}, "did you mean 'convnet_accuracy'"),
         (bars, {**BARS, "metrics": {"Convnet": "convnet_accuracy"}}, "did you mean 'ConvNet'"),
         (bars, {**BARS, "labels": {"d5": "five"}}, "no row 'd5'"),
+        (bars, {**BARS, "baseline": {"cifar10": "head"}}, "no panel 'cifar10'; did you mean 'cifar100'"),
         (bars, {"panels": {"mnist": {"d4": {"a": "d4/head"}}}, "measure": "accuracy"}, "no column of fits.csv"),
         (curves, {"panels": {"a": {"b": {1: "mnist"}}}}, "write a network as dataset/path"),
         (curves, {"panels": {"a": {"b": {1: "mnist/d5/head"}}}}, "'d5/head' is no network"),

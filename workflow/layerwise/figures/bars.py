@@ -41,6 +41,9 @@ class Options:
     """Column of fits.csv, an accuracy."""
 
     def __post_init__(self) -> None:
+        for dataset in self.baseline:
+            if dataset not in self.panels:
+                raise LayerwiseError(f"option 'baseline': no panel {dataset!r}{nearest(dataset, self.panels)}")
         kinds = {kind for rows in self.panels.values() for bars in rows.values() for kind in bars}
         for kind in self.metrics:
             if kind not in kinds:
