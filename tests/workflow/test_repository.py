@@ -82,7 +82,7 @@ def test_every_study_can_be_planned(tmp_path):
 
 
 def test_dvc_knows_every_study():
-    """But for a part of another one, which has no keys of its own for DVC to look at: what it makes, the whole makes."""
+    """But for a part of another one, without keys of its own for DVC to look at: what it makes, the whole makes."""
     content = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     assert content["vars"] == [{"studies": [path.stem for path in WHOLE]}]
 
