@@ -1,5 +1,6 @@
 """Layers made of words: their shapes are those that the words foretell, and batches do not change what they give."""
 
+import weakref
 from math import prod
 
 import pytest
@@ -186,6 +187,23 @@ def test_wide_layers_run_in_small_batches_on_a_processor(monkeypatch):
     module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     assert torch.allclose(layers.apply(module, x), whole, atol=1e-6)
     assert sizes == [7] * 7 + [1]
+
+
+def test_batches_are_put_together_as_they_come():
+    alive = []
+
+    def batches():
+        for number, size in enumerate((2, 2, 1)):
+            batch = torch.full((size, 3), float(number))
+            alive.append(weakref.ref(batch))
+            yield batch
+            del batch
+            assert sum(each() is not None for each in alive) <= 1
+
+    whole = layers.gather(batches(), 5, torch.device("cpu"))
+    assert torch.equal(whole[:, 0], torch.tensor([0.0, 0, 1, 1, 2]))
+    one = torch.ones(4, 2)
+    assert layers.gather(iter([one]), 4, one.device) is one
 
 
 def test_softshrink_and_crelu_are_two_shifted_relus():

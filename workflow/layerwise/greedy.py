@@ -290,12 +290,13 @@ def _push(modules: Sequence[nn.Module], x: Tensor, largest: int) -> Tensor:
     """Run modules over samples in batches, for `largest` numbers a sample at the widest place."""
     if all(isinstance(module, nn.Flatten) for module in modules):
         return x.flatten(1) if modules else x  # no copy of what may be gigabytes
-    pieces = []
-    for batch in x.split(_batch(x.device, largest)):
+
+    def through(batch: Tensor) -> Tensor:
         for module in modules:
             batch = module(batch)
-        pieces.append(batch)
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return batch
+
+    return layers.gather((through(batch) for batch in x.split(_batch(x.device, largest))), len(x), x.device)
 
 
 def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:

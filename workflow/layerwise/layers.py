@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import TypeVar
 
@@ -177,7 +177,25 @@ def apply(module: nn.Module, x: Tensor, *, batch: int | None = None, device: tor
         return module(x.new_zeros((1, *x.shape[1:])).to(device, dtype))[:0].to(x.device)
     if batch is None:
         batch = 512 if device.type != "cpu" else max(1, min(512, ROOM // _widest(module, x[:1].to(dtype))))
-    return torch.cat([module(b.to(device, dtype)).to(x.device) for b in x.split(batch)])
+    return gather((module(b.to(device, dtype)) for b in x.split(batch)), len(x), x.device)
+
+
+def gather(batches: Iterable[Tensor], samples: int, device: torch.device) -> Tensor:
+    """Put batches together, each as it comes: ``(samples, ...)``.
+
+    Kept one by one until the last, small results lie scattered between the freed maps of wide layers, and the memory
+    of the process grows to many times what either takes (22 GB for 2.6 GB of features).
+    """
+    whole, done = None, 0
+    for batch in batches:
+        if len(batch) == samples:
+            return batch.to(device)
+        if whole is None:
+            whole = torch.empty((samples, *batch.shape[1:]), dtype=batch.dtype, device=device)
+        whole[done : done + len(batch)] = batch
+        done += len(batch)
+    assert whole is not None
+    return whole
 
 
 def _widest(module: nn.Module, sample: Tensor) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -69,6 +70,7 @@ class Network(BaseEstimator):
     image_shape: tuple[int, ...] | None = None
     device: str = "auto"
     random_state: Any = None
+    validation_fraction: float = 0.1
 
     def _fit_segment(self, words: tuple[str, ...], x: np.ndarray, y: np.ndarray, task: Task) -> Self:
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
@@ -95,9 +97,22 @@ class Network(BaseEstimator):
             )
         return tuple(self.layers)
 
+    def _validates(self) -> bool:
+        """Tell whether the fit looks at a validation split."""
+        return False
+
     def _hold_out(self, train: Split, task: Task, seed: int) -> tuple[Split, Split]:
-        """Return a training and a validation split."""
-        return train, Split(train.x[:0], train.y[:0])
+        """Return a training and a validation split, which is empty where nobody looks at it."""
+        if not self._validates():
+            return train, Split(train.x[:0], train.y[:0])
+        index = train_test_split(
+            np.arange(len(train)),
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=train.y.numpy() if task.classifies else None,
+        )
+        fitted, held = (train.rows(torch.from_numpy(i)) for i in index)
+        return fitted, held
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""

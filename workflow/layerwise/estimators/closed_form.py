@@ -95,9 +95,21 @@ class _Ridge(Predictor):
     _method = ridge
     random_state = 0  # nothing is drawn
 
-    def __init__(self, *, strengths: Sequence[float] = (), device: str = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        strengths: Sequence[float] = (),
+        select: str = "gcv",
+        validation_fraction: float = 0.1,
+        device: str = "auto",
+    ) -> None:
         self.strengths = strengths
+        self.select = select
+        self.validation_fraction = validation_fraction
         self.device = device
+
+    def _validates(self) -> bool:
+        return self.select == "valid"
 
 
 @documented
@@ -107,6 +119,8 @@ class RidgeReadoutClassifier(NetworkClassifier, _Ridge):
     Parameters
     ----------
     {parameters}
+    validation_fraction : float, default=0.1
+        Share of the training samples held out to choose the strength; not used with ``select="gcv"``.
 
     {attributes}
     classes_ : ndarray of shape (n_classes,)
@@ -130,6 +144,8 @@ class RidgeReadoutRegressor(NetworkRegressor, _Ridge):
     Parameters
     ----------
     {parameters}
+    validation_fraction : float, default=0.1
+        Share of the training samples held out to choose the strength; not used with ``select="gcv"``.
 
     {attributes}
 

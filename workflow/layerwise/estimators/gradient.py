@@ -7,10 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from sklearn.utils.metaestimators import available_if
 
-from layerwise.data import Split, Task
+from layerwise.data import Task
 from layerwise.estimators._base import documented
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import sgd
@@ -67,17 +66,8 @@ class _SGDNetwork(Predictor):
         self.n_iter_ = self.record_["epochs"]
         return self
 
-    def _hold_out(self, train: Split, task: Task, seed: int) -> tuple[Split, Split]:
-        if not self.patience:
-            return super()._hold_out(train, task, seed)
-        index = train_test_split(
-            np.arange(len(train)),
-            test_size=self.validation_fraction,
-            random_state=seed,
-            stratify=train.y.numpy() if task.classifies else None,
-        )
-        fitted, held = (train.rows(torch.from_numpy(i)) for i in index)
-        return fitted, held
+    def _validates(self) -> bool:
+        return bool(self.patience)
 
 
 def _has_probabilities(estimator: Any) -> bool:

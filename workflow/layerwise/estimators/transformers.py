@@ -112,6 +112,7 @@ class DensityMatrixTransformer(SegmentTransformer):
         reach: bool = False,
         order: str = "class",
         sign: str = "loading",
+        whiten: float | None = None,
         image_shape: tuple[int, ...] | None = None,
         device: str = "auto",
         random_state: Any = None,
@@ -125,6 +126,7 @@ class DensityMatrixTransformer(SegmentTransformer):
         self.reach = reach
         self.order = order
         self.sign = sign
+        self.whiten = whiten
         self.image_shape = image_shape
         self.device = device
         self.random_state = random_state
@@ -188,6 +190,7 @@ class PCATransformer(SegmentTransformer):
         centre: bool = False,
         reach: bool = False,
         sign: str = "loading",
+        whiten: float | None = None,
         image_shape: tuple[int, ...] | None = None,
         device: str = "auto",
         random_state: Any = None,
@@ -199,6 +202,7 @@ class PCATransformer(SegmentTransformer):
         self.centre = centre
         self.reach = reach
         self.sign = sign
+        self.whiten = whiten
         self.image_shape = image_shape
         self.device = device
         self.random_state = random_state
