@@ -20,7 +20,8 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.intervals import interval, spread
-from layerwise.study import Study, measured_by
+from layerwise.study import Study
+from layerwise.study_check import measured_by
 
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 VERDICTS = ("better", "reproduced", "worse", "not run")

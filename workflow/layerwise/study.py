@@ -20,6 +20,7 @@ from layerwise.datasets import Preparation, split_options
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.schema import read_yaml, validate
 from layerwise.store import read_json
+from layerwise.study_check import check, measured_by
 from layerwise.trie import Node, prefixes
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
@@ -234,7 +235,7 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
         raw = raw | {"seeds": seeds}
     try:
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
-        _check(study)
+        check(study)
         left = [d for d in study.left_out if d in study.networks]
         study = dataclasses.replace(study, networks=_without(study.networks, *left))
         if not study.networks:
@@ -322,52 +323,3 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
         verdicts=raw.get("verdicts", []),
         raw={**raw, "name": name},
     )
-
-
-def _check(study: Study) -> None:
-    """Check what one part of a study says of another."""
-    for seeds in study.seeds_by_dataset.values():
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise LayerwiseError(f"seeds: {list(seeds)}: give each once, and none below 0")
-    for name in study.left_out:
-        if name not in study.datasets:
-            raise LayerwiseError(f"leave_out: no data set {name!r}{nearest(name, study.datasets)}")
-    for name in study.datasets:
-        study.dataset(name)
-    for dataset, networks in study.networks.items():
-        if dataset not in study.datasets:
-            raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
-        for path in study.paths(dataset):
-            study.segment(path)
-            _check_uses(study, path)
-        for path in networks:
-            if words.parse(study.segment(path).layers[-1]).width != "outputs":
-                raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
-    known = {f"{d}/{p}" for d in study.networks for p in study.paths(d)}
-    paths = {path for dataset in study.networks for path in study.paths(dataset)}
-    for path in study.keep or ():
-        if path not in paths:
-            raise LayerwiseError(f"keep: no path {path!r}{nearest(path, paths)}")
-    for probe in study.probes.values():
-        for each in probe.networks:
-            if each not in known:
-                raise LayerwiseError(f"probe {probe.name!r}: no network {each!r}{nearest(each, known)}")
-    for verdict in study.verdicts:
-        for network in measured_by(verdict):
-            if network not in known:
-                where = f"verdict on {verdict['item']!r}"
-                raise LayerwiseError(f"{where}: no network {network!r}{nearest(network, known)}")
-
-
-def measured_by(verdict: dict[str, Any]) -> list[str]:
-    """Return the networks, as dataset/path, that a verdict is measured by."""
-    return [verdict["network"]] if "network" in verdict else list(verdict.get("networks", {}).values())
-
-
-def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:
-    """Refuse a fit that would have to be there before itself."""
-    for node in prefixes(path):
-        if node in above:
-            raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is part of")
-        for used in study.segment(node).uses:
-            _check_uses(study, used, (*above, node))
