@@ -106,7 +106,8 @@ def _curve(ax: Axes, table: pd.DataFrame, options: Options, label: str, colour: 
     """Draw the mean over the seeds with its band, of smoothed curves where that is asked for."""
     if options.smooth > 1:
         raw = over(table, "step", "value", logarithmic)
-        ax.plot(raw.index, raw["mean"], color=colour, lw=0.8, alpha=0.25)
+        # As a picture inside the SVG: a point a step would be a megabyte.
+        ax.plot(raw.index, raw["mean"], color=colour, lw=0.8, alpha=0.25, rasterized=True)
         parts = [
             mine.assign(value=smoothed(mine["step"].to_numpy(), mine["value"].to_numpy(), options.smooth))
             for _, mine in table.groupby("seed")
