@@ -33,7 +33,7 @@ def test_a_record_tells_all_of_its_fit(fitted):
     record = json.loads((fitted.node("d4/ridge") / "fit.json").read_text())
     assert set(record) == {
         *("digest", "method", "options", "layers", "shape", "outputs", "scores", "parameters", "seed"),
-        *("seconds", "seconds_before_interruption", "peak_memory_mb", "record"),
+        *("processes", "seconds", "seconds_before_interruption", "peak_memory_mb", "record"),
         *("time", "machine", "device", "threads", "versions", "revision"),
     }
     assert (record["method"], record["shape"], record["outputs"], record["scores"]) == ("ridge", [4, 3, 3], 10, True)

@@ -65,7 +65,7 @@ def filters(inputs: greedy.Inputs, options: Options, generator: torch.Generator)
     """Return the filters of one layer, whitening and all, and what was looked at."""
     count = inputs.width if options.count is None or inputs.layer.width is not None else options.count
     samples = torch.randperm(len(inputs), generator=generator)[: options.samples].to(inputs.device)
-    drawn = _lively(draw(inputs, samples, 2 * count, generator))  # twice as many, for some are flat
+    drawn = _lively(draw(inputs, samples, 2 * count, generator), inputs)  # twice as many, for some are flat
     record = {"samples": len(samples), "whiten": options.whiten}
     if options.whiten is None:
         return greedy.Solution(_directions(drawn, count, inputs), record=record)
@@ -74,7 +74,7 @@ def filters(inputs: greedy.Inputs, options: Options, generator: torch.Generator)
     for rows, _ in inputs.rows(samples):
         gram.add(rows)
     mean, matrix = gram.sums / gram.n, whitening(gram, options.whiten)
-    weight = _directions(_lively((drawn - mean) @ matrix), count, inputs) @ matrix
+    weight = _directions(_lively(drawn - mean, inputs) @ matrix, count, inputs) @ matrix
     return greedy.Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
 
 
@@ -88,10 +88,10 @@ def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Ge
     return torch.cat(found)
 
 
-def _lively(patches: Tensor) -> Tensor:
-    """Return the patches that have a direction: one of a clear sky, its contrast normalised, is rounding."""
-    lengths = patches.norm(dim=1)
-    return patches[lengths > 1e-6 * lengths.mean()]
+def _lively(patches: Tensor, inputs: greedy.Inputs) -> Tensor:
+    """Return the patches that have a direction: what is left of a clear sky is rounding, beside the size of a patch."""
+    size = 1.0 if inputs.layer.contrast else float(inputs.x.double().square().mean().sqrt())
+    return patches[patches.norm(dim=1) > 1e-6 * size * inputs.fan_in**0.5]
 
 
 def _directions(patches: Tensor, count: int, inputs: greedy.Inputs) -> Tensor:
