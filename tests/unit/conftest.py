@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tinydmn
 import torch
 
 from layerwise import steps, store, study, trie
@@ -64,27 +65,31 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the tiny study ran, up to fits.csv."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.json").write_text(json.dumps(TINY))
+def fitted(folder: Path, name: str, raw: dict) -> Path:
+    """Run a study in a folder up to fits.csv, and return the folder."""
+    (folder / f"{name}.json").write_text(json.dumps(raw))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        plan = study.load("tiny.json")
+        plan = study.load(f"{name}.json")
         cpu = torch.device("cpu")
-        for name in plan.networks:
-            steps.prepare_dataset(plan, name, folder)
-        data = {name: steps.read_dataset(plan, name) for name in plan.networks}
+        for dataset in plan.networks:
+            steps.prepare_dataset(plan, dataset, folder)
+        data = {dataset: steps.read_dataset(plan, dataset) for dataset in plan.networks}
         for node in sorted(plan.nodes(), key=lambda n: n.depth):
             steps.fit(plan, node, data[node.dataset], cpu)
             steps.represent(plan, node, data[node.dataset], cpu)
         for probe, dataset, path in plan.looks():
-            for seed in plan.seeds:
+            for seed in plan.seeds_of(dataset):
                 node = trie.Node(plan.name, dataset, seed, path)
                 steps.probe(plan, plan.probes[probe], node, data[dataset], cpu)
         store.write_csv(trie.home(plan.name) / "fits.csv", collect(plan))
     return folder
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tiny study ran, up to fits.csv."""
+    return fitted(tmp_path_factory.mktemp("tiny"), "tiny", TINY)
 
 
 @pytest.fixture
@@ -100,3 +105,15 @@ def spoilt(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyR
     shutil.copytree(ran, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return StudyResults(study.load("tiny.json"))
+
+
+@pytest.fixture(scope="session")
+def dmn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tiny study of density matrix networks ran."""
+    return fitted(tmp_path_factory.mktemp("tinydmn"), "tinydmn", tinydmn.TINY)
+
+
+@pytest.fixture
+def dmn(dmn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    monkeypatch.chdir(dmn_folder)
+    return StudyResults(study.load("tinydmn.json"))

@@ -12,6 +12,7 @@ methods, ``Options`` must stand on the standard library and `layerwise.errors` a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from layerwise.figures._style import PIXELS_PER_INCH, STYLE
 from layerwise.results import StudyResults
 from layerwise.study import View
 from layerwise.trie import home
+
+PATHS, DECIMALS = re.compile(r'(?<= d=")[^"]+'), re.compile(r"(\.\d\d)\d+")
 
 
 def make(results: StudyResults, view: View) -> None:
@@ -45,5 +48,7 @@ def save(figure: Figure, stem: Path, caption: str = "") -> None:
         with store.replacing(stem.with_name(stem.name + ".svg")) as path:
             metadata = {"Creator": "Layerwise", "Date": None, "Description": caption}
             figure.savefig(path, format="svg", dpi=PIXELS_PER_INCH, metadata=metadata)
+            # A hundredth of a point is finer than any eye, and the six decimals of a path fill a third of the file.
+            path.write_text(PATHS.sub(lambda d: DECIMALS.sub(r"\1", d[0]), path.read_text("utf-8")), "utf-8")
         with store.replacing(stem.with_name(stem.name + ".png")) as path:
             figure.savefig(path, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None, "Description": caption})

@@ -147,8 +147,7 @@ def over(table: pd.DataFrame, by: str, column: str, logarithmic: bool = False) -
 def line(ax: Axes, told: pd.DataFrame, label: str, colour: Colour, **style) -> None:
     """Draw a mean with the band around it."""
     ax.plot(told.index, told["mean"], label=label, color=colour, **style)
-    many = len(told) > 500  # then as a picture inside the SVG
-    ax.fill_between(told.index, told["low"], told["high"], color=colour, alpha=0.18, lw=0, rasterized=many)
+    ax.fill_between(told.index, told["low"], told["high"], color=colour, alpha=0.18, lw=0)
 
 
 def legend(axes: Sequence[Axes], **style) -> None:

@@ -28,6 +28,7 @@ NAMES = {
     "mean_squared": "squared sum over the inputs,\nover their number",
     "variance": "variance over the inputs",
 }
+POINTS = 200  # at most, of a smoothed curve
 DECADES = ("change", "distance", "product", "mean_squared")  # what spans them has a logarithmic axis
 
 
@@ -106,14 +107,15 @@ def _curve(ax: Axes, table: pd.DataFrame, options: Options, label: str, colour: 
     """Draw the mean over the seeds with its band, of smoothed curves where that is asked for."""
     if options.smooth > 1:
         raw = over(table, "step", "value", logarithmic)
-        # As a picture inside the SVG: a point a step would be a megabyte.
-        ax.plot(raw.index, raw["mean"], color=colour, lw=0.8, alpha=0.25, rasterized=True)
+        # As one picture inside the SVG, behind all else: a point a step would be a megabyte.
+        ax.plot(raw.index, raw["mean"], color=colour, lw=0.8, alpha=0.25, rasterized=True, zorder=0.9)
         parts = [
             mine.assign(value=smoothed(mine["step"].to_numpy(), mine["value"].to_numpy(), options.smooth))
             for _, mine in table.groupby("seed")
         ]
         table = pd.concat(parts)
-    line(ax, over(table, "step", "value", logarithmic), label, colour)
+    told = over(table, "step", "value", logarithmic)
+    line(ax, told.iloc[:: -(-len(told) // POINTS)] if options.smooth > 1 else told, label, colour)
 
 
 def smoothed(steps: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:

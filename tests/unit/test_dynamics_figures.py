@@ -1,0 +1,136 @@
+"""The figures of what happens while networks train, and of density matrices: what is drawn are the numbers measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from tinydmn import drawn, lines, texts
+
+from layerwise.figures import eigenvalues, fluctuations, training_curves
+
+# ---------------------------------------------------------------- training
+
+
+def test_training_curves_are_means_over_the_seeds(dmn):
+    figure = drawn(dmn, "training")
+    assert len(figure.axes) == 4  # two networks, two columns
+    assert [texts(ax) for ax in figure.axes] == [[], [], ["not run"], ["not run"]]
+    table = dmn.probe("training")
+    for ax, column in zip(figure.axes[:2], ("largest", "product"), strict=True):
+        shown = lines(ax)
+        assert list(shown) == ["layer 1", "layer 2", "layer 3"]
+        expected = table[table["layer"] == 2].groupby("step")[column].mean()
+        np.testing.assert_allclose(shown["layer 2"].get_xdata(), [0, 1, 2, 3, 4, 6, 8, 10, 12])
+        np.testing.assert_allclose(shown["layer 2"].get_ydata(), expected)
+    assert [ax.get_yscale() for ax in figure.axes[:2]] == ["linear", "log"]
+    assert "largest singular value" in figure.axes[0].get_ylabel()
+
+
+def test_the_rates_are_over_the_mean_of_all_layers(dmn):
+    ax = drawn(dmn, "rates").axes[0]
+    shown = {k: v for k, v in lines(ax).items() if k.startswith("layer")}
+    assert list(shown) == ["layer 1", "layer 2"]
+    table = dmn.probe("training").dropna(subset=["change"])
+    table["ratio"] = table["change"] / table.groupby(["seed", "step"])["change"].transform("mean") - 1
+    ratio = table[table["layer"] == 1].pivot_table(index="step", columns="seed", values="ratio")
+    steps_ = ratio.index.to_numpy()
+    expected = [ratio[np.abs(steps_ - s) <= 2].mean().mean() for s in steps_]
+    np.testing.assert_allclose(shown["layer 1"].get_xdata(), steps_)
+    np.testing.assert_allclose(shown["layer 1"].get_ydata(), expected)
+    raw = ax.get_lines()[0]
+    np.testing.assert_allclose(raw.get_ydata(), ratio.mean(axis=1))
+    assert raw.get_alpha() < 0.5
+
+
+def test_an_exact_zero_has_no_place_on_a_logarithmic_axis(dmn):
+    figure = drawn(dmn, "distance")
+    assert figure.axes[0].get_yscale() == "log"
+    assert lines(figure.axes[0])["layer 1"].get_xdata().max() == 10  # at step 12 the distance is 0
+    assert lines(figure.axes[1])["layer 1"].get_xdata().max() == 12
+
+
+def test_a_moving_average_is_over_steps():
+    steps_, values = np.array([0, 1, 2, 10, 20]), np.array([1.0, 2.0, 6.0, 4.0, 8.0])
+    np.testing.assert_allclose(training_curves.smoothed(steps_, values, 4), [3, 3, 3, 4, 8])
+    np.testing.assert_allclose(training_curves.smoothed(steps_, values, 1), values)
+
+
+def test_the_gain_and_its_band(dmn):
+    ax, away = drawn(dmn, "gain").axes
+    told = dmn.probe("gain").groupby("step")[["ratio", "spread"]].mean()
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), told["ratio"])
+    (band,) = ax.collections
+    corners = band.get_paths()[0].vertices
+    for step, row in told.iterrows():
+        heights = corners[corners[:, 0] == step, 1]
+        assert heights.min() == pytest.approx(row["ratio"] - row["spread"])
+        assert heights.max() == pytest.approx(row["ratio"] + row["spread"])
+    assert texts(away) == ["not run"]
+
+
+# ---------------------------------------------------------------- density
+
+
+def test_fluctuations_are_scaled_steps_of_the_eigenvalues(dmn):
+    table = dmn.probe("density")
+    z = fluctuations.scaled(table)
+    assert z["samples"].min() == 10
+    values = table[(table["seed"] == 1) & (table["rank"] == 2)].set_index("samples")["value"]
+    told = z[(z["seed"] == 1) & (z["rank"] == 2)].set_index("samples")["z"]
+    assert told[30] == pytest.approx((values[30] - values[29]) / values[30] * 30)
+    left, right = drawn(dmn, "fluctuations").axes
+    sigma = np.sqrt((z["z"] ** 2).mean())
+    assert f"normal, σ = {sigma:.2f}" in lines(left)
+    x, y = left.containers[0].lines[0].get_data()
+    width = x[1] - x[0]
+    assert width == pytest.approx(8 * sigma / 15)
+    inside = z["z"].abs() < 4 * sigma
+    assert sum(y) * width == pytest.approx(inside.mean(), abs=1e-6)
+    assert len([line for line in right.get_lines() if len(line.get_xdata()) == 4]) == 9  # an eigenvalue each
+
+
+def test_gaussian_samples_give_eq_18():
+    """With one Gaussian vector an image, z has the standard deviation sqrt 2 for every eigenvalue and every N."""
+    random, scales = np.random.default_rng(0), np.array([4.0, 1.0, 0.2])
+    rows = []
+    for seed in range(30):
+        x = random.normal(size=(2000, 3)) * np.sqrt(scales)
+        total = np.zeros((3, 3))
+        for n in range(10, 2001, 10):
+            total += x[n - 10 : n].T @ x[n - 10 : n]
+            values = np.linalg.eigvalsh(total / n)[::-1]
+            rows += [{"seed": seed, "samples": n, "rank": i + 1, "value": v} for i, v in enumerate(values)]
+    z = fluctuations.scaled(pd.DataFrame(rows))
+    early, late = z[z["samples"] < 600], z[z["samples"] > 1400]
+    for part in (early, late):
+        np.testing.assert_allclose(part.groupby("rank")["z"].std(), np.sqrt(2), rtol=0.1)
+
+
+def test_eigenvalues_by_rank_for_each_number_of_samples(dmn):
+    ax, away = drawn(dmn, "eigenvalues").axes
+    shown = lines(ax)
+    assert list(shown) == ["5 images", "20 images", "60 images"]
+    table = dmn.probe("settling")
+    expected = table[table["samples"] == 20].groupby("rank")["value"].mean()
+    np.testing.assert_allclose(shown["20 images"].get_xydata(), list(expected.items()))
+    assert ax.get_yscale() == "log"
+    assert texts(away) == ["not run"]
+    some = eigenvalues.draw(dmn, eigenvalues.Options("density", samples=(10, 60)))
+    assert list(lines(some.axes[0])) == ["10 images", "60 images"]
+
+
+# ---------------------------------------------------------------- histories
+
+
+def test_histories_are_what_the_fits_recorded(dmn):
+    by_epoch, by_second = (lines(drawn(dmn, name).axes[0]) for name in ("epochs", "seconds"))
+    assert list(by_epoch) == ["d4", "c4"]
+    records = {(n.seed, n.path): r for n, r in dmn.records.items() if n.dataset == "mnist"}
+    told = [[row["valid_accuracy"] for row in records[s, "d4/head"]["record"]["history"]] for s in (0, 1)]
+    np.testing.assert_allclose(by_epoch["d4"].get_ydata(), np.mean(told, axis=0))
+    np.testing.assert_allclose(by_epoch["d4"].get_xdata(), [1, 2, 3])
+    seconds = [records[s, "d4"]["seconds"] + records[s, "d4/head"]["seconds"] * np.arange(1, 4) / 3 for s in (0, 1)]
+    np.testing.assert_allclose(by_second["d4"].get_xdata(), np.mean(seconds, axis=0))
+    np.testing.assert_allclose(by_second["d4"].get_ydata(), by_epoch["d4"].get_ydata())
+    assert texts(drawn(dmn, "left").axes[0]) == ["not run"]
