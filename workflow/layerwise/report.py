@@ -62,11 +62,13 @@ def _header(results: StudyResults) -> str:
     study, fits = results.study, results.fits
     times = sorted(f["time"] for f in results.records.values())
     networks = sum(map(len, study.networks.values()))
+    seeds = sorted({len(study.seeds_of(d)) for d in study.networks})
     text = f"<p>{_text(study.description)}</p>\n" if study.description else ""
     return text + _facts(
         {
             "Study": study.name,
-            "What ran": f"{networks} networks on {len(study.networks)} data sets, {len(study.seeds)} seeds, "
+            "What ran": f"{networks} networks on {len(study.networks)} data sets, "
+            f"{' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds, "
             f"{len(fits)} fits of segments",
             "Where": "; ".join(results.machines),
             "How long": f"{_duration(fits['seconds'].sum())} in all fits (wall clock), the longest "
@@ -243,18 +245,7 @@ def _provenance(results: StudyResults) -> str:
         ]
     )
     text += f"<h3>Segments</h3>\n{table(segments, 'Segments')}"
-    columns = [
-        "dataset",
-        "seed",
-        "path",
-        "method",
-        "layers",
-        "parameters",
-        "seconds",
-        "peak_memory_mb",
-        "kind",
-        "digest",
-    ]
+    columns = ["dataset", "seed", "path", "parameters", "seconds", "peak_memory_mb", "kind", "digest"]
     fits = table(results.fits[columns], "All fits", {"digest": "digest"})
     return text + f"<details>\n<summary>All {len(results.fits)} fits, with their digests</summary>\n{fits}</details>\n"
 
