@@ -7,7 +7,7 @@ import torch
 
 from layerwise import greedy, layers, linalg
 from layerwise.data import Features, Split, Task
-from layerwise.errors import LayerwiseError
+from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.methods import Segment, platonic, random
 from layerwise.words import parse
 
@@ -196,8 +196,10 @@ def test_samples_are_weighed_by_the_average_of_their_errors(blobs, monkeypatch):
         assert torch.allclose(weight, first, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:platonic. float32 costs accuracy")
 def test_float32_computes_in_float32_and_loses_digits(sine):
-    network = fitted(sine, dtype="float32")
+    with pytest.warns(LayerwiseWarning, match="float32 costs accuracy in"):
+        network = fitted(sine, dtype="float32")
     assert {p.dtype for p in network.module.parameters()} == {torch.float32}
     medians = {
         dtype: statistics.median(error(fitted(sine, seed=s, dtype=dtype), sine) for s in range(15))
@@ -230,7 +232,64 @@ def test_it_is_the_same_for_the_same_seed_and_beats_random_weights(blobs):
 def test_images_are_flattened(blobs):
     x = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     features = features_of(x, (x.sum((1, 2, 3)) > 8).long(), Task("signs", 1, ("dark", "light")))
-    assert fitted(features, ("dense 9", "relu", "dense outputs")).layers == ("flatten", "dense 9", "relu", "dense 1")
+    assert fitted(features, ("dense 17", "relu", "dense outputs")).layers == ("flatten", "dense 17", "relu", "dense 1")
+
+
+def test_a_layer_that_loses_the_targets_is_named(blobs):
+    words = ("dense 40", "relu", "dense 1", "relu", "dense outputs")
+    with pytest.warns(
+        LayerwiseWarning, match=r"layer 3 \('dense 1'\) is narrower than n \+ k and loses the targets: .* rises"
+    ):
+        fitted(blobs, words)
+
+
+def test_the_identity_is_the_pseudoinverse_learning_algorithm(blobs):
+    few = features_of(blobs.train.x[:40], blobs.train.y[:40], blobs.task)
+    network = fitted(few, ("dense", "tanh", "dense 40", "tanh", "dense outputs"), projection="identity")
+    z = few.train.x.double()
+    for weighted in (0, 2):
+        ones = torch.cat([torch.ones(40, 1, dtype=torch.float64), z], dim=1)
+        inverse = torch.linalg.pinv(ones)  # W = Z^+
+        module = network.module[weighted]
+        assert torch.allclose(module.weight.T, inverse[1:])
+        assert torch.allclose(module.bias, inverse[0])
+        z = torch.tanh(ones @ inverse)
+    assert error(network, few) < 1e-12  # 40 features and a bias for 40 samples
+    with pytest.raises(LayerwiseError, match=r"layer 1 .* as wide as there are samples: write 'dense 40'"):
+        fitted(few, ("dense 39",), projection="identity")
+
+
+def test_masks_are_rectangles_of_every_size_and_place():
+    generator = torch.Generator().manual_seed(0)
+    cut = platonic.masked(torch.ones(4000, 2 * 6 * 9), (2, 6, 9), 3, generator).reshape(4000, 2, 6, 9)
+    assert torch.allclose(cut.flatten(1).norm(dim=1), torch.ones(4000))
+    inside = cut > 0
+    assert torch.equal(inside[:, 0], inside[:, 1])
+    rows, columns = inside[:, 0].any(2), inside[:, 0].any(1)
+    assert torch.equal(inside[:, 0], rows[:, :, None] & columns[:, None, :])
+    for places, side in ((rows, 6), (columns, 9)):
+        size = places.sum(1)
+        assert set(size.tolist()) == set(range(3, side + 1))
+        assert (places.int().diff(dim=1).abs().sum(1) <= 2).all()  # in one piece
+        smallest = places[size == 3].int().argmax(1)
+        assert set(smallest.tolist()) == set(range(side - 2))
+
+
+def test_masked_samples_are_samples_within_their_rectangles():
+    x = torch.rand(60, 1, 5, 5, generator=torch.Generator().manual_seed(1)) + 0.1
+    features = features_of(x, (x.sum((1, 2, 3)) > 15).long(), Task("signs", 1, ("dark", "light")))
+    options = {"projection": "auto", "beta": 1e4, "solver": "ridge", "mask": 2}
+    words = ("dense 12", "relu", "dense 13", "relu", "dense outputs")
+    weight = fitted(features, words, **options).module[1].weight
+    plain = fitted(features, words, **{**options, "mask": None}).module[1].weight
+    inside = weight > 0
+    expected = torch.nn.functional.normalize(torch.where(inside, plain, 0.0), dim=1)
+    assert torch.allclose(weight, expected)
+    assert 4 <= inside.sum(1).min() < 25
+    with pytest.raises(LayerwiseError, match="a mask of 6 pixels is larger than the images"):
+        fitted(features, ("dense 9",), projection="sorted", mask=6)
+    with pytest.raises(LayerwiseError, match="mask cuts rectangles out of images, and these are 5 features"):
+        fitted(features_of(x[:, 0, 0], features.train.y, features.task), ("dense 9",), projection="sorted", mask=2)
 
 
 def test_dependent_features_are_no_obstacle(blobs):
@@ -258,6 +317,10 @@ def test_dependent_features_are_no_obstacle(blobs):
         ({"solver": "solve"}, "strength: solver solve needs a number"),
         ({"solver": "solve", "strength": "gcv"}, "strength: solver solve needs a number"),
         ({"solver": "ridge", "bias": False}, "bias: solver ridge always has one"),
+        ({"mask": 7}, "mask: 7 with projection random"),
+        ({"mask": 0, "projection": "sorted"}, "mask: 0 with projection sorted"),
+        ({"projection": "identity", "solver": "ridge"}, "projection: identity has one target a sample"),
+        ({"projection": "identity", "beta": 2.0}, "projection: identity has one target a sample"),
     ],
 )
 def test_bad_options_are_named(options, said):

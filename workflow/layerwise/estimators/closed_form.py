@@ -27,6 +27,7 @@ class _Platonic(Predictor):
         dtype: str = "float64",
         ema: float | None = None,
         bias: bool = True,
+        mask: int | None = None,
         image_shape: tuple[int, ...] | None = None,
         device: str = "auto",
         random_state: Any = None,
@@ -42,6 +43,7 @@ class _Platonic(Predictor):
         self.dtype = dtype
         self.ema = ema
         self.bias = bias
+        self.mask = mask
         self.image_shape = image_shape
         self.device = device
         self.random_state = random_state

@@ -1,0 +1,131 @@
+"""The least squares problems of Platonic projections: on the samples themselves, or on sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from layerwise import greedy, shards
+from layerwise.errors import LayerwiseError
+from layerwise.linalg import STRENGTHS, Gram, Normal, lsd
+
+if TYPE_CHECKING:
+    from layerwise.methods.platonic import Options
+
+STRENGTHS_SINGLE = tuple(s for s in STRENGTHS if s > 1e-7)  # below lies the rounding of float32 products
+
+
+class Direct:
+    """Least squares on the inputs themselves, ``Z (m, n)`` with its column of ones, as the thesis has it."""
+
+    def __init__(self, inputs: greedy.Inputs, y: Tensor, options: Options) -> None:
+        greedy.demand_room(3 * len(inputs) * inputs.fan_in, inputs.device, inputs.name)
+        z = inputs.x
+        self.inputs, self.y, self.options = inputs, y, options
+        self.z = torch.cat([z.new_ones(len(z), 1), z], dim=1) if options.bias else z
+        self.given = self.z.shape[1] + y.shape[1]  # rows of P
+        self.solve = self._solver()
+        self.best = self.solve(y)
+        self.errors = (y - self.z @ self.best).square().sum(dim=1)  # of the linear read-out, (m,)
+        self.error = float(self.errors.mean())
+        self.strength = options.strength
+        # What rounding makes of it: the least error there is, in float64.
+        rounds = z.dtype == torch.float32 and options.solver in ("pinv", "lstsq")
+        self.least = lsd(self.z, y, bias=False) if rounds else self.error
+
+    def _solver(self) -> Callable[[Tensor], Tensor]:
+        """Return what gives Z^+ T for targets ``T (m, w)``; what can be factorised is so once."""
+        z, options = self.z, self.options
+        if options.solver == "pinv":
+            inverse = torch.linalg.pinv(z, atol=options.tolerance)
+            return lambda target: inverse @ target
+        if options.solver == "lstsq":
+            return lambda target: torch.linalg.lstsq(z, target, rcond=options.tolerance).solution
+        gram = z.T @ z
+        gram.diagonal().add_(float(options.strength or 0.0))  # thesis section 7.6.2; the bias is penalised too
+        return lambda target: torch.linalg.solve(gram, z.T @ target)
+
+    @property
+    def gram(self) -> Gram:
+        return _gram(self.inputs, self.y)
+
+    def weights(self, projection: Tensor) -> greedy.Solution:
+        """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with the ones among n."""
+        n = self.z.shape[1]
+        scaled = self.options.alpha * _pad(projection, self.given).to(self.z.dtype)
+        target = self.z @ scaled[:n] + self.y @ (self.options.beta * scaled[n:])
+        return self._split(self.solve(target))  # thesis section 7.3.2, W = Z^+ T
+
+    def identity(self) -> greedy.Solution:
+        """Return the weights ``alpha Z^+``, one unit a sample."""
+        return self._split(
+            self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype).to(self.z.device))
+        )
+
+    def readout(self) -> greedy.Solution:
+        return self._split(self.best)
+
+    def _split(self, weight: Tensor) -> greedy.Solution:
+        return greedy.Solution(weight[1:].T, weight[0]) if self.options.bias else greedy.Solution(weight.T)
+
+
+class Streamed:
+    """Ridge regression from sums of second moments alone: memory does not depend on the number of samples.
+
+    For T = alpha [Z | beta Y] P the right-hand side Z^T T is made of Z^T Z and Z^T Y.
+    """
+
+    def __init__(self, inputs: greedy.Inputs, y: Tensor, options: Options) -> None:
+        self.inputs, self.y, self.options = inputs, y, options
+        self.gram = _gram(inputs, y)
+        self.normal = Normal(self.gram)
+        self.given = 1 + inputs.fan_in + y.shape[1]
+        given = "gcv" if options.strength is None else options.strength
+        double = inputs.dtype == torch.float64
+        choice = STRENGTHS if double else STRENGTHS_SINGLE
+        self.strength = self.normal.best(choice) if isinstance(given, str) else float(given)
+        self.error = self.least = self.normal.residual(self.strength)  # of the linear read-out, all samples
+
+    @property
+    def errors(self) -> Tensor:
+        """Squared errors of the linear read-out on the samples of this process, ``(m,)``."""
+        read = self.readout()
+        assert read.bias is not None
+        fits = [rows.flatten(1) @ read.weight.T + read.bias for rows, _ in self.inputs.rows()]
+        return (self.y - torch.cat(fits)).square().sum(dim=1)
+
+    def weights(self, projection: Tensor) -> greedy.Solution:
+        """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with a row for the ones."""
+        normal, n = self.normal, self.inputs.fan_in
+        ones, on_z, on_y = _pad(projection, self.given).double().split([1, n, self.y.shape[1]])
+        scale = torch.where(normal.inverse_scale > 0, 1 / normal.inverse_scale, 0.0)[:, None]
+        rotated = normal.values[:, None] * (normal.vectors.T @ (scale * on_z))
+        rotated = self.options.alpha * (rotated + self.options.beta * (normal.rotated @ on_y))
+        mean = self.options.alpha * (ones[0] + normal.mean_z @ on_z + self.options.beta * (normal.mean_y @ on_y))
+        return self._centred(normal.weights(self.strength, rotated), mean)
+
+    def readout(self) -> greedy.Solution:
+        return self._centred(self.normal.weights(self.strength), self.normal.mean_y)
+
+    def _centred(self, weight: Tensor, mean: Tensor) -> greedy.Solution:
+        return greedy.Solution(weight.T, mean - self.normal.mean_z @ weight)
+
+
+def _gram(inputs: greedy.Inputs, y: Tensor) -> Gram:
+    """Return the sums of all samples, products of the type of the inputs."""
+    greedy.demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)
+    gram = Gram(inputs.fan_in, y.shape[1], inputs.device, products=inputs.dtype)
+    for rows, samples in inputs.rows(dtype=inputs.dtype):
+        gram.add(rows, y[samples])
+    if not torch.isfinite(gram.second).all():
+        raise LayerwiseError(f"{inputs.name}: its inputs overflow: lower alpha in the layers below, or use float64")
+    return shards.gathered(gram)
+
+
+def _pad(projection: Tensor, rows: int) -> Tensor:
+    """Put a row of zeros, for the column of ones, before a projection that was found without it."""
+    missing = rows - len(projection)
+    return torch.cat([projection.new_zeros(missing, projection.shape[1]), projection]) if missing else projection
