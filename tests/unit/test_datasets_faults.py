@@ -52,7 +52,7 @@ def load(source, root=Path("nowhere"), **given):
         ("toys", {}, r"needs the option 'problem'"),
         ("toys", {"problem": "spiral"}, r"option 'problem' is 'spiral'; did you mean 'spirals'\?"),
         ("toys", {"problem": "sinusoid", "samples": 50}, r"'test_samples' is 1000: the sinusoid needs fewer"),
-        ("toys", {"problem": "spirals", "side": 2}, r"option 'side' is of the checkerboard: the spirals has none"),
+        ("toys", {"problem": "spirals", "side": 2}, r"option 'side' is of the checkerboard alone, not of spirals"),
         ("toys", {"problem": "checkerboard", "side": 0}, r"options 'turns' and 'side' are above 0"),
         ("toys", {"problem": "checkerboard", "turns": 3}, r"'turns' and 'noise' are of the spirals"),
         (

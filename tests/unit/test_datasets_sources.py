@@ -89,7 +89,18 @@ def test_the_checkerboard_has_eight_squares_a_side(side):
     assert len({(a, b) for a, b in squares.T.tolist()}) == 64
 
 
-@pytest.mark.parametrize("problem", ["spirals", "checkerboard"])
+@pytest.mark.parametrize("problem", ["halves", "wave"])
+def test_two_sides_leave_a_gap(problem):
+    tensors, record = prepared("toys", problem=problem, samples=3000)
+    x, y = tensors["train"]["x"].double(), tensors["train"]["y"]
+    edge = x[:, 0] if problem == "halves" else torch.sin(torch.pi * x[:, 0]) / 2
+    assert torch.equal(y, (x[:, 1] > edge).long())
+    assert 0.05 - 1e-6 < (x[:, 1] - edge).abs().min() < 0.06
+    assert x.abs().max() <= 1
+    assert min(record["class_counts"]["train"]) > 1300
+
+
+@pytest.mark.parametrize("problem", ["spirals", "checkerboard", "wave"])
 def test_toy_points_come_of_the_seed_and_test_points_are_fresh(problem):
     one, same, other = (prepared("toys", problem=problem, samples=50, test_samples=50, seed=s)[0] for s in (1, 1, 2))
     assert torch.equal(one["train"]["x"], same["train"]["x"])

@@ -14,7 +14,7 @@ from training import DEEP, SIGNS, VALUES, blobs, fit, line, same, spirals
 from layerwise import layers, optim
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Hooks, sgd
+from layerwise.methods import Hooks, Segment, sgd
 
 # ---------------------------------------------------------------- what it learns
 
@@ -324,3 +324,21 @@ def test_features_that_are_not_numbers_are_not_blamed_on_the_learning_rate(bad):
     features.train.x[3, 2] = bad
     with pytest.raises(LayerwiseError, match="features or targets hold NaN"):
         fit(["dense outputs"], features)
+
+
+def test_training_starts_from_the_network_that_it_uses():
+    features = blobs()
+    used = fit(("dense 6", "relu", "dense outputs"), features, seed=3, epochs=2)
+    words = ("dense 6", "tanh", "dense outputs")
+    seen = []
+    segment = Segment(words, features.shape, 3, {"start": used.module})
+    options = sgd.Options(init="used", epochs=1)
+    hooks = Hooks(watch=lambda module, step: seen.append({k: v.clone() for k, v in module.state_dict().items()}))
+    sgd.fit(segment, features, options, seed=0, device=torch.device("cpu"), hooks=hooks)
+    assert all(torch.equal(seen[0][k], v) for k, v in used.module.state_dict().items())
+    assert not torch.equal(seen[-1]["0.weight"], seen[0]["0.weight"])
+    with pytest.raises(LayerwiseError, match="init: used needs one network under uses, and there are 0"):
+        fit(words, features, init="used")
+    other = Segment(("dense 5", "dense outputs"), features.shape, 3, {"start": used.module})
+    with pytest.raises(LayerwiseError, match=r"init: used: the weights of 'start' are of the shapes .*: use a network"):
+        sgd.fit(other, features, options, seed=0, device=torch.device("cpu"))

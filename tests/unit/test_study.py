@@ -271,6 +271,14 @@ WRONG = {
         "verdict on 'table2': no network 'digits/no'",
     ),
     "no network": ({"networks": {}}, "networks: {} is not what belongs here: for each data set, the networks"),
+    "layers repeated no times": (
+        with_segment(layers=[{"repeat": 0, "layers": ["relu"]}]),
+        r"segments.x.layers",
+    ),
+    "unknown layer among repeated ones": (
+        with_segment(layers=["conv 3 4", {"repeat": 2, "layers": ["rleu"]}]),
+        r"segment 'x': layer 'rleu': no such layer; did you mean 'relu'\?",
+    ),
     "view with a slash": ({"figures": {"a/b": {"figure": "readout_depth"}}}, "'a/b' is not what belongs"),
     "keeps an unknown path": ({"keep": ["d4/rigde"]}, r"keep: no path 'd4/rigde'; did you mean 'd4/ridge'\?"),
 }

@@ -12,7 +12,7 @@ import pandas as pd
 
 from layerwise import dag, figures, published, store, tables
 from layerwise.errors import LayerwiseError
-from layerwise.results import StudyResults, dataset_record
+from layerwise.results import StudyResults, dataset_record, in_brief
 from layerwise.study import Study
 from layerwise.tables._format import HALF, number, plus_minus
 from layerwise.trie import SPLITS, home
@@ -238,7 +238,7 @@ def _provenance(results: StudyResults) -> str:
             {
                 "segment": s.name,
                 "method": s.method,
-                "layers": ", ".join(s.layers),
+                "layers": in_brief(s.layers),
                 "options": ", ".join(f"{k}: {v}" for k, v in study.raw["segments"][s.name].items() if k not in CORE),
             }
             for s in study.segments.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -42,6 +42,7 @@ def collect(study: Study) -> pd.DataFrame:
     -------
     One row a node. `parameters`, `seconds` and `peak_memory_mb` are of the node's own segment;
     `total_parameters` and `total_seconds` add those before it on the path. Accuracies are in per cent.
+    `least_layer_error` is the least squared error, summed over targets, of a linear read-out before any layer.
     `label` is empty for a node that is no network of the study but a part of one.
     """
     rows: list[dict[str, Any]] = []
@@ -60,7 +61,7 @@ def collect(study: Study) -> pd.DataFrame:
                 "label": study.networks[node.dataset].get(node.path, ""),
                 "method": fit["method"],
                 "depth": node.depth,
-                "layers": ", ".join(fit["layers"]),
+                "layers": in_brief(fit["layers"]),
                 "parameters": fit["parameters"],
                 "total_parameters": sum(f["parameters"] for f in lineage),
                 "seconds": fit["seconds"],
@@ -68,10 +69,39 @@ def collect(study: Study) -> pd.DataFrame:
                 "peak_memory_mb": fit["peak_memory_mb"],
                 "kind": score["kind"],
                 **_measured(score["splits"]),
+                "least_layer_error": _least(fit["record"].get("input_error", [])),
                 "digest": fit["digest"],
             }
         )
     return pd.DataFrame(rows)
+
+
+def in_brief(words: Sequence[str]) -> str:
+    """Return layer words as text, in which what comes three times or more in a row is said once."""
+    parts, at = [], 0
+    while at < len(words):
+        runs = [(_times(words, at, length), length) for length in range(1, 7)]
+        times, length = max((run for run in runs if run[0] >= 3), key=lambda run: run[0] * run[1], default=(0, 0))
+        if times:
+            parts.append(f"{times:,} x ({', '.join(words[at : at + length])})")
+            at += times * length
+        else:
+            parts.append(words[at])
+            at += 1
+    return ", ".join(parts)
+
+
+def _times(words: Sequence[str], at: int, length: int) -> int:
+    """Return how many times in a row the next words come; the shortest of equal ones is found first."""
+    block, times = words[at : at + length], 1
+    while len(block) == length and words[at + times * length : at + (times + 1) * length] == block:
+        times += 1
+    return times
+
+
+def _least(errors: Sequence[float | None]) -> float | None:
+    """Return the least error of the linear read-outs at the inputs of the layers, where the method records them."""
+    return min((e for e in errors if e is not None), default=None)
 
 
 def _measured(splits: dict[str, dict[str, float]]) -> dict[str, float | None]:

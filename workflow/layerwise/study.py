@@ -175,9 +175,10 @@ class Study:
     def segment_spec(self, path: str) -> dict[str, Any]:
         """Return what determines the last segment of a path, apart from its input and seed."""
         segment = self.segment(path)
+        parsed = {w: str(words.parse(w)) for w in dict.fromkeys(segment.layers)}
         return {
             "method": segment.method,
-            "layers": [str(words.parse(w)) for w in segment.layers],
+            "layers": [parsed[w] for w in segment.layers],
             "options": dataclasses.asdict(segment.options),
             "uses": list(segment.uses),
             "code": plugins.code_digest(plugins.sources("methods", segment.method)),
@@ -285,13 +286,16 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
     options = _without(given, *NOT_OPTIONS["segments"])
     where = f"segment {name!r}"
-    for word in given["layers"]:
+    layers = [
+        w for each in given["layers"] for w in ([each] if isinstance(each, str) else each["layers"] * each["repeat"])
+    ]
+    for word in dict.fromkeys(layers):
         try:
             words.parse(word)
         except LayerwiseError as error:
             raise LayerwiseError(f"{where}: {error}") from None
     options = plugins.options("methods", given["method"], options, where)
-    return SegmentSpec(name, given["method"], tuple(given["layers"]), options, tuple(given.get("uses", ())))
+    return SegmentSpec(name, given["method"], tuple(layers), options, tuple(given.get("uses", ())))
 
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:

@@ -1,4 +1,4 @@
-"""The toy problems on which the thesis tries its closed forms: a sinusoid, two spirals and a checkerboard.
+"""The toy problems on which the thesis tries and shows its closed forms: a sinusoid, and classes in the plane.
 
 sinusoid
     y = sin(2 pi x) on an even grid over [-1, 1], that is two periods, a regression (thesis section 7.5). The test
@@ -13,7 +13,12 @@ checkerboard
     targets -1 and +1, no noise (thesis section 5.4.2 and 7.7, which do not give the side). How well Platonic
     projections do depends on the side, since the layers' bias column stays 1.
 
-Test points of the last two are fresh draws of the same distribution.
+halves, wave
+    Points uniform on the square from -1 to 1, targets -1 and +1 by the side of the line x_1 = x_2, or of the curve
+    x_2 = sin(pi x_1) / 2, on which they lie; those within a twentieth of it are drawn again. What thesis figures 7.12
+    and 7.13 show without a definition.
+
+Test points of all but the sinusoid are fresh draws of the same distribution.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ SIGNS = Task("signs", 1, ("-1", "+1"))
 
 @dataclass(frozen=True)
 class Options:
-    problem: Literal["sinusoid", "spirals", "checkerboard"]
+    problem: Literal["sinusoid", "spirals", "checkerboard", "halves", "wave"]
     """Which toy."""
     samples: int = 5000
     """Number of training points."""
@@ -50,7 +55,7 @@ class Options:
     side: float = 1.0
     """Side of the board (checkerboard only)."""
     seed: int = 0
-    """Seed of the points of spirals and checkerboard."""
+    """Seed of the points of all but the sinusoid."""
 
     def __post_init__(self) -> None:
         if self.samples < 4 or self.test_samples < 2:
@@ -60,9 +65,9 @@ class Options:
                 f"option 'test_samples' is {self.test_samples}: the sinusoid needs fewer than 'samples'"
             )
         if self.problem != "spirals" and (self.turns, self.noise) != (1.75, 0.0):
-            raise LayerwiseError(f"options 'turns' and 'noise' are of the spirals: the {self.problem} has none")
+            raise LayerwiseError(f"options 'turns' and 'noise' are of the spirals alone, not of {self.problem}")
         if self.problem != "checkerboard" and self.side != 1:
-            raise LayerwiseError(f"option 'side' is of the checkerboard: the {self.problem} has none")
+            raise LayerwiseError(f"option 'side' is of the checkerboard alone, not of {self.problem}")
         if not (self.turns > 0 and self.side > 0 and self.noise >= 0 and self.seed >= 0):
             raise LayerwiseError("options 'turns' and 'side' are above 0, 'noise' and 'seed' are 0 or more")
 
@@ -73,12 +78,18 @@ def load(options: Options, *, root: Path) -> Raw:
         train, test = sinusoid(options.samples, options.test_samples)
         return Raw(train, test, Task("values", 1))
     train, test = (
-        spirals(n, options.turns, options.noise, np.random.default_rng([options.seed, split]))
-        if options.problem == "spirals"
-        else checkerboard(n, options.side, np.random.default_rng([options.seed, split]))
+        _points(options, n, np.random.default_rng([options.seed, split]))
         for split, n in enumerate((options.samples, options.test_samples))
     )
     return Raw(train, test, SIGNS)
+
+
+def _points(options: Options, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    if options.problem == "spirals":
+        return spirals(n, options.turns, options.noise, generator)
+    if options.problem == "checkerboard":
+        return checkerboard(n, options.side, generator)
+    return sides(n, options.problem == "wave", generator)
 
 
 def sinusoid(samples: int, test_samples: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -104,6 +115,17 @@ def checkerboard(n: int, side: float, generator: np.random.Generator) -> tuple[T
     # Of the rounded points, so that none is mislabelled.
     squares = ((x / side + 0.5) * SQUARES).long().clamp(max=SQUARES - 1)
     return x, squares.sum(1) % 2
+
+
+def sides(n: int, waves: bool, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw n points on both sides of the line x_1 = x_2, or of a wave, and none near it."""
+    x = np.empty((0, 2))
+    while len(x) < n:
+        drawn = generator.uniform(-1, 1, (2 * n, 2))
+        height = drawn[:, 1] - (np.sin(pi * drawn[:, 0]) / 2 if waves else drawn[:, 0])
+        x = np.concatenate([x, drawn[np.abs(height) > 0.05]])
+    x = x[:n]
+    return _float(x), torch.from_numpy((x[:, 1] > (np.sin(pi * x[:, 0]) / 2 if waves else x[:, 0])).astype(np.int64))
 
 
 def _float(x: np.ndarray) -> Tensor:

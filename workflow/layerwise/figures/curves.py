@@ -17,6 +17,7 @@ from layerwise.figures._panels import Colour, colours, empty, legend, measured, 
 from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
+SCALES = {"accuracy", "seconds", "parameters"}  # what else is measured, errors and losses, spans decades
 LINE = 36  # letters of an axis label that fit under a panel
 
 
@@ -56,6 +57,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
     figure.set_figwidth(figure.get_figwidth() + 1.7)
     for ax, (title, lines) in zip(axes, options.panels.items(), strict=True):
         _panel(ax, results, options, title, lines, colour, marker)
+    if not SCALES & set(options.measure.split("_")):
+        for ax in axes:
+            ax.set_yscale("log")
     unit = ", %" if "accuracy" in options.measure else ", s" if "seconds" in options.measure else ""
     for ax in axes[::3]:
         ax.set_ylabel(f"{options.measure.replace('_', ' ')}{unit}")

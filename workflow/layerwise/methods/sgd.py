@@ -53,8 +53,9 @@ class Options:
     """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values."""
     patience: int = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
-    init: Literal["torch", "glorot"] = "torch"
-    """First weights: torch's defaults, or Glorot's uniform weights with zero biases."""
+    init: Literal["torch", "glorot", "used"] = "torch"
+    """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
+    the segment's ``uses``, whose layers with weights are of the same shapes."""
 
     def __post_init__(self) -> None:
         if self.lr is not None and not 0 < self.lr < float("inf"):
@@ -117,6 +118,8 @@ def fit(
         module, words = layers.build(segment.layers, segment.shape, segment.outputs)
         if options.init == "glorot":
             module.apply(optim.glorot_)
+        elif options.init == "used":
+            _take_over(module, segment)
         module = layers.for_images(module.to(device, features.train.x.dtype))
         run = _Run(module, features, options, seed, device, hooks)
         run.train()
@@ -271,6 +274,24 @@ class _Run:
         if "random.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.device)
         self.history = list(notes["history"])
+
+
+def _take_over(module: nn.Sequential, segment: Segment) -> None:
+    """Start from the weights of the one network that the segment uses."""
+    if len(segment.uses) != 1:
+        raise LayerwiseError(
+            f"method 'sgd': init: used needs one network under uses, and there are {len(segment.uses)}"
+        )
+    (path, used), kept = next(iter(segment.uses.items())), [m for m in module.children() if m.state_dict()]
+    given = [m for m in used.children() if m.state_dict()]
+    shapes = [[[tuple(t.shape) for t in m.state_dict().values()] for m in each] for each in (kept, given)]
+    if shapes[0] != shapes[1]:
+        raise LayerwiseError(
+            f"method 'sgd': init: used: the weights of {path!r} are of the shapes {shapes[1]}, and the segment's of "
+            f"{shapes[0]}: use a network of the same layers"
+        )
+    for mine, theirs in zip(kept, given, strict=True):
+        mine.load_state_dict(theirs.state_dict())
 
 
 def _check(segment: Segment, features: Features, options: Options) -> None:
