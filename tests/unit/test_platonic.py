@@ -259,11 +259,8 @@ def test_the_identity_is_the_pseudoinverse_learning_algorithm(blobs):
         fitted(few, ("dense 39",), projection="identity")
 
 
-def test_masks_are_rectangles_of_every_size_and_place():
-    generator = torch.Generator().manual_seed(0)
-    cut = platonic.masked(torch.ones(4000, 2 * 6 * 9), (2, 6, 9), 3, generator).reshape(4000, 2, 6, 9)
-    assert torch.allclose(cut.flatten(1).norm(dim=1), torch.ones(4000))
-    inside = cut > 0
+def test_fields_are_rectangles_of_every_size_and_place():
+    inside = platonic.fields(4000, (2, 6, 9), 3, torch.Generator().manual_seed(0)).reshape(4000, 2, 6, 9) == 1
     assert torch.equal(inside[:, 0], inside[:, 1])
     rows, columns = inside[:, 0].any(2), inside[:, 0].any(1)
     assert torch.equal(inside[:, 0], rows[:, :, None] & columns[:, None, :])
@@ -273,6 +270,28 @@ def test_masks_are_rectangles_of_every_size_and_place():
         assert (places.int().diff(dim=1).abs().sum(1) <= 2).all()  # in one piece
         smallest = places[size == 3].int().argmax(1)
         assert set(smallest.tolist()) == set(range(side - 2))
+
+
+@pytest.mark.parametrize("mask", [None, 2])
+def test_differences_are_between_samples_of_two_classes(mask):
+    x = torch.rand(30, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    features = features_of(x, torch.arange(30) % 3, Task("onehot", 3, ("a", "b", "c")))
+    network = fitted(features, ("dense 50",), projection="differences", mask=mask)
+    scores = layers.apply(network.module, x)
+    if mask is None:
+        for unit in scores.T:
+            at = [[i for i in range(30) if abs(unit[i] - sign) < 1e-9] for sign in (1, -1)]
+            assert any(a % 3 != b % 3 for a in at[0] for b in at[1])
+    else:
+        weight = network.module[1].weight.reshape(50, 4, 4) != 0
+        assert ((weight.any(2).sum(1) >= 2) & (weight.any(1).sum(1) >= 2)).all()
+        assert (weight.flatten(1).sum(1) < 16).any()
+    values = features_of(x.flatten(1), x.flatten(1)[:, :1], Task("values", 1))
+    with pytest.raises(LayerwiseError, match="projection differences needs classes"):
+        fitted(values, ("dense 5",), projection="differences")
+    one = features_of(x.flatten(1), torch.zeros(30, dtype=torch.long), features.task)
+    with pytest.raises(LayerwiseError, match="all samples are of one class"):
+        fitted(one, ("dense 5",), projection="differences")
 
 
 def test_masked_samples_are_samples_within_their_rectangles():

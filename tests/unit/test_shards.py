@@ -23,6 +23,7 @@ FITS = {
     "pca": (pca, WORDS, {"fraction": 0.31}),
     "platonic": (platonic, DENSE, {**PLATONIC, "tries": 3}),
     "platonic pca": (platonic, DENSE, {**PLATONIC, "projection": "auto", "ema": 0.2, "mask": 3}),
+    "platonic differences": (platonic, DENSE, {**PLATONIC, "projection": "differences", "strength": 1e-3}),
     "ridge": (ridge, ("dense outputs",), {}),
     "ridge valid": (ridge, ("dense outputs",), {"select": "valid"}),
 }

@@ -26,6 +26,8 @@ class Options:
     """Paths of networks whose last segment is trained by gradient."""
     x: Literal["epochs", "seconds"] = "epochs"
     """Against epochs of the last segment, or against the seconds of all fits up to there."""
+    measure: Literal["valid", "train_loss"] = "valid"
+    """What the validation split says, or the loss while training."""
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -35,7 +37,9 @@ class Options:
 def draw(results: StudyResults, options: Options) -> Figure:
     figure = new(6.8, 3.8)
     ax = figure.add_subplot()
-    ax.set_title(f"{options.dataset}: validation while training", loc="left")
+    ax.set_title(
+        f"{options.dataset}: {'validation' if options.measure == 'valid' else 'loss'} while training", loc="left"
+    )
     ax.set_xlabel("epoch of the last segment" if options.x == "epochs" else "seconds of all fits so far (log scale)")
     if not runs(results, options.dataset):
         ax.set_ylabel("validation accuracy, %")
@@ -43,7 +47,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
         return figure
     networks = results.networks(options.dataset, options.networks)
     look = looks(results, options.dataset, networks)
-    measure = "valid_mse" if results.measure(options.dataset) == "mse" else "valid_accuracy"
+    values = results.measure(options.dataset) == "mse"
+    measure = options.measure if options.measure != "valid" else "valid_mse" if values else "valid_accuracy"
     for path, label in networks.items():
         table = history(results, options.dataset, path, measure)
         told = over(table, "epoch", measure)
@@ -54,9 +59,10 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if options.x == "seconds":
         ax.set_xscale("log")
         decimal_ticks(ax.xaxis)
-    if measure == "valid_mse":
+    if measure != "valid_accuracy":
         ax.set_yscale("log")
-    ax.set_ylabel("validation mean squared error" if measure == "valid_mse" else "validation accuracy, %")
+    names = {"valid_mse": "validation mean squared error", "train_loss": "training loss (log scale)"}
+    ax.set_ylabel(names.get(measure, "validation accuracy, %"))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", handlelength=3.4)
     return figure
 
@@ -89,7 +95,8 @@ def caption(results: StudyResults, options: Options) -> str:
         against = "the wall-clock seconds of all fits so far, those of the last spread evenly over its epochs"
     there, out = ran(results, [options.dataset])
     kind = "mean squared error" if there and results.measure(options.dataset) == "mse" else "accuracy"
+    what = f"Validation {kind}" if options.measure == "valid" else "Loss, as it was while training,"
     return (
-        f"Validation {kind} on {options.dataset} against {against}: {over_seeds(results, options.dataset)} (bands). "
+        f"{what} on {options.dataset} against {against}: {over_seeds(results, options.dataset)} (bands). "
         f"A colour is a method.{out} {provenance(results, 'networks/*/fit.json')}"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerwise import greedy, shards
 from layerwise.errors import LayerwiseError
-from layerwise.linalg import STRENGTHS, Gram, Normal, lsd
+from layerwise.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 
 if TYPE_CHECKING:
     from layerwise.methods.platonic import Options
@@ -75,19 +75,27 @@ class Direct:
 class Streamed:
     """Ridge regression from sums of second moments alone: memory does not depend on the number of samples.
 
-    For T = alpha [Z | beta Y] P the right-hand side Z^T T is made of Z^T Z and Z^T Y.
+    For T = alpha [Z | beta Y] P the right-hand side Z^T T is made of Z^T Z and Z^T Y. A strength that is given needs
+    one Cholesky factorisation; to choose one by cross-validation, one eigenvalue decomposition serves them all.
     """
 
     def __init__(self, inputs: greedy.Inputs, y: Tensor, options: Options) -> None:
         self.inputs, self.y, self.options = inputs, y, options
         self.gram = _gram(inputs, y)
-        self.normal = Normal(self.gram)
-        self.given = 1 + inputs.fan_in + y.shape[1]
-        given = "gcv" if options.strength is None else options.strength
-        double = inputs.dtype == torch.float64
-        choice = STRENGTHS if double else STRENGTHS_SINGLE
-        self.strength = self.normal.best(choice) if isinstance(given, str) else float(given)
-        self.error = self.least = self.normal.residual(self.strength)  # of the linear read-out, all samples
+        self.given = 1 + inputs.fan_in + y.shape[1]  # rows of P
+        if isinstance(options.strength, (int, float)):
+            self.equations, self.strength = Equations(self.gram), float(options.strength)
+            factor = cholesky(self.equations.correlation.clone(), self.strength)
+            self.solve = lambda right: torch.cholesky_solve(right, factor)
+        else:
+            normal = Normal(self.gram)
+            self.equations = normal
+            self.strength = normal.best(STRENGTHS if inputs.dtype == torch.float64 else STRENGTHS_SINGLE)
+            inverse = normal.inverse(self.strength)[:, None]
+            self.solve = lambda right: normal.vectors @ (inverse * (normal.vectors.T @ right))
+        self.best = self.solve(self.equations.cross)  # on scaled features
+        explained = 2 * self.equations.cross - self.equations.correlation @ self.best
+        self.error = self.least = max(float(self.equations.power - (self.best * explained).sum()), 0.0)
 
     @property
     def errors(self) -> Tensor:
@@ -99,19 +107,19 @@ class Streamed:
 
     def weights(self, projection: Tensor) -> greedy.Solution:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with a row for the ones."""
-        normal, n = self.normal, self.inputs.fan_in
+        equations, options, n = self.equations, self.options, self.inputs.fan_in
         ones, on_z, on_y = _pad(projection, self.given).double().split([1, n, self.y.shape[1]])
-        scale = torch.where(normal.inverse_scale > 0, 1 / normal.inverse_scale, 0.0)[:, None]
-        rotated = normal.values[:, None] * (normal.vectors.T @ (scale * on_z))
-        rotated = self.options.alpha * (rotated + self.options.beta * (normal.rotated @ on_y))
-        mean = self.options.alpha * (ones[0] + normal.mean_z @ on_z + self.options.beta * (normal.mean_y @ on_y))
-        return self._centred(normal.weights(self.strength, rotated), mean)
+        scale = torch.where(equations.inverse_scale > 0, 1 / equations.inverse_scale, 0.0)[:, None]
+        right = equations.correlation @ (scale * on_z) + options.beta * (equations.cross @ on_y)
+        mean = ones[0] + equations.mean_z @ on_z + options.beta * (equations.mean_y @ on_y)
+        return self._centred(options.alpha * self.solve(right), options.alpha * mean)
 
     def readout(self) -> greedy.Solution:
-        return self._centred(self.normal.weights(self.strength), self.normal.mean_y)
+        return self._centred(self.best, self.equations.mean_y)
 
-    def _centred(self, weight: Tensor, mean: Tensor) -> greedy.Solution:
-        return greedy.Solution(weight.T, mean - self.normal.mean_z @ weight)
+    def _centred(self, scaled: Tensor, mean: Tensor) -> greedy.Solution:
+        weight = self.equations.inverse_scale[:, None] * scaled
+        return greedy.Solution(weight.T, mean - self.equations.mean_z @ weight)
 
 
 def _gram(inputs: greedy.Inputs, y: Tensor) -> Gram:

@@ -55,29 +55,50 @@ def sorted_samples(inputs: greedy.Inputs) -> Tensor:
     along[shards.rank() :: shards.size()] = torch.cat([rows.flatten(1) @ vectors[:, 0] for rows, _ in inputs.rows()])
     shards.add(along)
     step = torch.arange(inputs.width, device=along.device) * (count / inputs.width)
-    picked = along.argsort(stable=True)[step.round().long().clamp(max=count - 1)]
-    mine = picked % shards.size() == shards.rank()
-    samples = inputs.x.new_zeros(inputs.width, inputs.fan_in)
-    samples[mine] = inputs.x.flatten(1)[picked[mine] // shards.size()]
+    return _samples(inputs, along.argsort(stable=True)[step.round().long().clamp(max=count - 1)])
+
+
+def differences(inputs: greedy.Inputs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw pairs of samples of different classes; returns their differences and their midpoints, ``(width, n)``."""
+    if not inputs.task.classifies:
+        raise LayerwiseError(f"{inputs.name}: projection differences needs classes: use random or sorted for values")
+    count = shards.total(len(inputs), inputs.device)
+    labels = torch.zeros(count, dtype=torch.long, device=inputs.device)
+    labels[shards.rank() :: shards.size()] = inputs.y
+    shards.add(labels)
+    if bool((labels == labels[0]).all()):
+        raise LayerwiseError(f"{inputs.name}: all samples are of one class, and differences are between two")
+    pairs = torch.empty(2, 0, dtype=torch.long, device=inputs.device)
+    while pairs.shape[1] < inputs.width:
+        drawn = torch.randint(count, (2, 2 * inputs.width), generator=generator).to(inputs.device)
+        pairs = torch.cat([pairs, drawn[:, labels[drawn[0]] != labels[drawn[1]]]], dim=1)
+    here, there = (_samples(inputs, pairs[side, : inputs.width]) for side in (0, 1))
+    return here - there, (here + there) / 2
+
+
+def _samples(inputs: greedy.Inputs, numbers: Tensor) -> Tensor:
+    """Return the samples of these numbers over all processes, ``(len(numbers), n)``."""
+    mine = numbers % shards.size() == shards.rank()
+    samples = inputs.x.new_zeros(len(numbers), inputs.fan_in)
+    samples[mine] = inputs.x.flatten(1)[numbers[mine] // shards.size()]
     shards.add(samples)
     return samples
 
 
-def masked(weight: Tensor, shape: tuple[int, ...], least: int, generator: torch.Generator) -> Tensor:
-    """Return images ``(width, C H W)``, each cut to a rectangle drawn at random and to unit length.
+def fields(width: int, shape: tuple[int, ...], least: int, generator: torch.Generator) -> Tensor:
+    """Draw rectangles in an image, as ones among zeros, ``(width, C H W)``: a receptive field for each unit.
 
     Parameters
     ----------
     least
         Smallest side of a rectangle; sides are uniform from there up to the whole, and so are places.
     """
-    width, (channels, height, breadth) = len(weight), shape
-    fields = torch.ones(width, 1, height, breadth, dtype=torch.bool)
+    channels, height, breadth = shape
+    found = torch.ones(width, channels, height, breadth)
     for axis, side in ((2, height), (3, breadth)):
         size = torch.randint(least, side + 1, (width,), generator=generator)
         start = (torch.rand(width, generator=generator) * (side - size + 1)).long()
         place = torch.arange(side)
         inside = (place >= start[:, None]) & (place < (start + size)[:, None])
-        fields &= inside.reshape(width, 1, *((side, 1) if axis == 2 else (1, side)))
-    cut = weight * fields.expand(-1, channels, -1, -1).flatten(1).to(weight.device)
-    return torch.nn.functional.normalize(cut, dim=1)
+        found *= inside.reshape(width, 1, *((side, 1) if axis == 2 else (1, side)))
+    return found.flatten(1)

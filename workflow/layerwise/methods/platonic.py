@@ -1,10 +1,11 @@
 """Platonic projections: hidden targets T = alpha [Z | beta Y] P, fitted by linear least squares (thesis chapter 7).
 
-The projection P is random (thesis section 7.5, the best of several by read-out error), the principal components of
-[Z | beta Y] (Platonic PCA, 7.8.1), or the layer's weights are samples taken along the first principal component
-(Sorted PCA, 7.8.2). With the identity for a target it is the pseudoinverse learning algorithm (Guo and Lyu 2004), the
-nearest kin that section 7.4 names. On y = sin(2 pi x), 5,000 points, 1-16-16-1 CELU, float64, the listing of figure
-7.3 has a median error of 1.4e-4 over 1,000 seeds, and 8.5e-6 with 50 tries (CPU; the thesis has 2e-5 of one run).
+The projection P is random (thesis section 7.5, the best of several by read-out error), or the principal components of
+[Z | beta Y] (Platonic PCA, 7.8.1). Or the layer's weights are samples taken along the first principal component (Sorted
+PCA, 7.8.2), or differences of samples (McDonnell et al., PLoS ONE 2015). With the identity for a target it is the
+pseudoinverse learning algorithm (Guo and Lyu 2004), the nearest kin that section 7.4 names. On y = sin(2 pi x), 5,000
+points, 1-16-16-1 CELU, float64, the listing of figure 7.3 has a median error of 1.4e-4 over 1,000 seeds, and 8.5e-6
+with 50 tries (CPU; the thesis has 2e-5 of one run).
 Settled where the text is open: PCA is not centred, the largest loading of a component is positive.
 
 The solver ``ridge`` knows the samples by sums alone: it is exact in one pass over batches a layer, and shared among
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from layerwise import greedy, shards
 from layerwise.data import Features
@@ -28,7 +30,7 @@ from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import Gram, Normal, lsd
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 from layerwise.methods._least_squares import Direct, Streamed
-from layerwise.methods._projections import components, masked, sorted_samples
+from layerwise.methods._projections import components, differences, fields, sorted_samples
 from layerwise.words import parse
 
 SHARED = True
@@ -36,10 +38,11 @@ SHARED = True
 
 @dataclass(frozen=True)
 class Options:
-    projection: Literal["random", "pca", "sorted", "auto", "identity"] = "random"
+    projection: Literal["random", "pca", "sorted", "auto", "differences", "identity"] = "random"
     """``random``: P ~ N(0, 1). ``pca``: Platonic PCA, at most n + k wide. ``sorted``: Sorted PCA, samples as weights,
-    bias 0. ``auto``: sorted in the segment's first layer and pca in the others (thesis section 7.8.3). ``identity``:
-    the pseudoinverse learning algorithm, W = Z^+, as wide as there are samples."""
+    bias 0. ``auto``: sorted in the segment's first layer and pca in the others (thesis section 7.8.3).
+    ``differences``: each unit tells two samples of different classes apart, drawn at random: +1 at one, -1 at the
+    other. ``identity``: the pseudoinverse learning algorithm, W = Z^+, as wide as there are samples."""
     alpha: float = 1.0
     """Scale of the hidden targets. Sorted PCA has none."""
     beta: float = 1.0
@@ -62,8 +65,8 @@ class Options:
     bias: bool = True
     """Add a column of ones to Z."""
     mask: int | None = None
-    """Cut each sample of Sorted PCA, an image, to a random rectangle of this side at least, in pixels, and to unit
-    length: a receptive field. null leaves the samples whole."""
+    """Cut each sample of Sorted PCA, or difference of samples, to a random rectangle of the image of this side at
+    least, in pixels: a receptive field. Samples are then of unit length. null leaves them whole."""
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
@@ -77,9 +80,10 @@ class Options:
             raise LayerwiseError(f"ema: {self.ema} is outside [0, 1); the thesis has 0.2")
         if self.ema is not None and self.projection not in ("pca", "auto"):
             raise LayerwiseError(f"ema: projection {self.projection} does not weigh samples; use pca or auto")
-        if self.mask is not None and (self.mask < 1 or self.projection not in ("sorted", "auto")):
+        if self.mask is not None and (self.mask < 1 or self.projection not in ("sorted", "auto", "differences")):
             raise LayerwiseError(
-                f"mask: {self.mask} with projection {self.projection}; a side is 1 pixel or more, of sorted or auto"
+                f"mask: {self.mask} with projection {self.projection}; a side is 1 pixel or more, of sorted, auto or "
+                "differences"
             )
         if self.projection == "identity" and (self.solver == "ridge" or self.beta != 1):
             raise LayerwiseError(
@@ -133,11 +137,18 @@ def fit(
         nonlocal weight
         deep = "pca" if inputs.depth else "sorted"
         projection = deep if options.projection == "auto" else options.projection
-        if projection == "sorted":
-            samples = sorted_samples(inputs)
+        if projection in ("sorted", "differences"):
+            field: Tensor | float = 1.0
             if options.mask is not None:
-                samples = masked(samples, _image(segment, inputs, options.mask), options.mask, generator)
-            return greedy.Solution(samples)
+                shape = _image(segment, inputs, options.mask)
+                field = fields(inputs.width, shape, options.mask, generator).to(device, dtype)
+            if projection == "sorted":
+                samples = field * sorted_samples(inputs)
+                return greedy.Solution(samples if options.mask is None else functional.normalize(samples, dim=1))
+            apart, middle = differences(inputs, generator)
+            apart = field * apart
+            direction = 2 * apart / apart.square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+            return greedy.Solution(direction, -(direction * middle).sum(dim=1))
         if projection == "identity":
             return _identity(inputs, y, options)
         factor = factorised(inputs, inputs.width < inputs.fan_in + y.shape[1])

@@ -61,7 +61,7 @@ def _measured(results: StudyResults, network: str | None, measure: str) -> tuple
 def caption(results: StudyResults, options: Options) -> str:
     out = f" Empty cells: not run ({', '.join(results.study.left_out)} left out), or no such control."
     return (
-        f"Accuracy, %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % Student-t "
-        f"interval over n seeds.{out} Measured on {'; '.join(results.machines)}. "
+        f"Accuracies in %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % "
+        f"Student-t interval over n seeds.{out} Measured on {'; '.join(results.machines)}. "
         f"Source: results/{results.study.name}/fits.csv."
     )
