@@ -239,3 +239,57 @@ def test_a_mistake_is_a_value_error_in_one_line(digits, estimator, said):
 
 def test_the_plugins_are_the_options_shown():
     assert plugins.documentation("methods", "platonic")["beta"] in inspect.getdoc(PlatonicRegressor)
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": ("dense 40", "relu", "dense 20", "tanh"), "beta": 10.0},
+        {"layers": ("dense 70", "tanh"), "tries": 3},
+        {"layers": ("dense 60", "relu", "dense 30", "relu"), "projection": "auto", "beta": 1e4, "ema": 0.2},
+        {"layers": ("dense 60", "relu"), "projection": "differences", "image_shape": (1, 8, 8), "mask": 3},
+    ],
+)
+def test_batches_give_what_the_whole_gives(digits, options):
+    x, y, test, _ = digits
+    network = PlatonicClassifier(solver="ridge", strength=1e-4, random_state=0, **options)
+    whole = clone(network).fit(x, y).decision_function(test)
+    parts = [(x[i : i + 150], y[i : i + 150]) for i in range(0, 800, 150)]
+    np.testing.assert_allclose(clone(network).fit_batches(parts).decision_function(test), whole, atol=1e-5)
+    images = torch.utils.data.TensorDataset(torch.from_numpy(x).reshape(-1, 1, 8, 8), torch.from_numpy(y))
+    loader = torch.utils.data.DataLoader(images, batch_size=128)
+    np.testing.assert_allclose(clone(network).fit_batches(loader).decision_function(test), whole, atol=1e-5)
+    again = clone(network).fit_batches(lambda: iter(parts))
+    np.testing.assert_allclose(again.decision_function(test), whole, atol=1e-5)
+    assert again.n_features_in_ == 64
+
+
+def test_a_regression_takes_batches():
+    x = np.linspace(-1, 1, 500)[:, None]
+    y = np.sin(2 * np.pi * x[:, 0])
+    network = PlatonicRegressor(layers=("dense 16", "celu"), solver="ridge", strength=1e-6, random_state=0)
+    parts = [(x[i::5], y[i::5]) for i in range(5)]
+    order = np.concatenate([np.arange(i, 500, 5) for i in range(5)])
+    whole = clone(network).fit(x[order], y[order])
+    np.testing.assert_allclose(network.fit_batches(parts).predict(x), whole.predict(x), atol=1e-6)
+
+
+def test_batches_that_cannot_be_fitted_are_named(digits):
+    x, y, *_ = digits
+    network = PlatonicClassifier(solver="ridge")
+    with pytest.raises(ValueError, match="batches can be gone through once alone"):
+        network.fit_batches((x, y) for _ in range(2))
+    with pytest.raises(ValueError, match="batches hold no batch"):
+        network.fit_batches([])
+    with pytest.raises(ValueError, match="one is of 9 samples with 3 features and 9 labels, the first one has 64"):
+        network.fit_batches([(x, y), (x[:9, :3], y[:9])])
+    with pytest.raises(ValueError, match="solver: pinv needs all samples at once; ridge takes them in batches"):
+        PlatonicClassifier().fit_batches([(x, y)])
+    with pytest.raises(ValueError, match="needs samples of two classes"):
+        network.fit_batches([(x, np.zeros(len(x)))])
+    lengths = iter((800, 700, 700, 700))
+    with pytest.raises(ValueError, match="700 samples came in this pass, and 800 before"):
+        network.fit_batches(lambda: [(x[: (n := next(lengths))], y[:n])])

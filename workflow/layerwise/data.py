@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +75,26 @@ class Split:
 
     def rows(self, index: Tensor) -> Split:
         return Split(self.x[index], self.y[index])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Training samples that come in batches, over and over, where memory does not hold them all.
+
+    Parameters
+    ----------
+    batches
+        Starts a pass: gives the samples ``(n, *shape)`` of one batch after the other, in the order of `y`. They may
+        be augmented anew in each pass.
+    y
+        Labels ``(N,)`` or values ``(N, outputs)``.
+    """
+
+    batches: Callable[[], Iterable[Tensor]]
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from layerwise import layers, shards
-from layerwise.data import Features, Split
+from layerwise.data import Features, Split, Stream
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import STRENGTHS, Gram, ridge
 from layerwise.methods import Segment
 from layerwise.words import Layer, out_shape, parse
 
+ROWS = 4096  # samples in one product of many features: the fewer products, the fewer times the sums are gone through
 # Numbers in one batch: as many as a processor's cache holds, or as keep a GPU busy (256 MB in float64).
 BUDGET = {"cpu": 2**18, "cuda": 2**25}
 
@@ -54,10 +55,17 @@ class Inputs:
         Number of weighted layers of this segment below it.
     """
 
-    def __init__(self, segment: Segment, features: Features, device: torch.device, dtype: torch.dtype) -> None:
-        self.task, self.device, self.dtype = features.task, device, dtype
+    def __init__(
+        self,
+        segment: Segment,
+        features: Features,
+        device: torch.device,
+        dtype: torch.dtype,
+        stream: Stream | None = None,
+    ) -> None:
+        self.task, self.device, self.dtype, self._stream = features.task, device, dtype, stream
         self.shape, self.layer, self.number, self.depth = segment.shape, Layer("dense"), 0, 0
-        self.y = features.train.y.to(device)
+        self.y = (stream or features.train).y.to(device)
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []
@@ -68,6 +76,11 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the samples come in batches, and are not there all at once."""
+        return self._stream is not None
 
     @property
     def name(self) -> str:
@@ -93,6 +106,8 @@ class Inputs:
     @property
     def x(self) -> Tensor:
         """The training samples at the input of the layer, ``(N, *shape)``."""
+        if self._stream is not None:
+            raise LayerwiseError(f"{self.name}: its fit looks at all samples at once, and these come in batches")
         if self._x is None:
             self._x = self._raw.to(self.device, self.dtype)
             if not self._x.sum().isfinite():
@@ -129,15 +144,40 @@ class Inputs:
         for batch in samples.split(max(_batch(self.device, self.places * self.fan_in), 512 // self.places)):
             yield patches(x[batch].to(dtype), self.layer), batch
 
-    def after(self, solution: Solution) -> Tensor:
-        """Return what the samples become under a solution for the layer and the activations and pools behind it."""
-        width = len(solution.weight)
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through the samples as ``(n, features)`` of the type of the inputs, with their numbers ``(n,)``."""
+        done = 0
+        for batch in self.x.split(ROWS) if self._stream is None else self._streamed():
+            yield batch.flatten(1), torch.arange(done, done + len(batch), device=self.device)
+            done += len(batch)
+        if done != len(self):
+            raise LayerwiseError(
+                f"{self.name}: {done} samples came in this pass, and {len(self)} before: give the same"
+            )
+
+    def _streamed(self) -> Iterator[Tensor]:
+        assert self._stream is not None
+        for x in self._stream.batches():
+            batch = _push(self.modules, x.to(self.device, self.dtype), self._widest)
+            if not batch.sum().isfinite():
+                raise LayerwiseError(f"{self.name}: its inputs hold NaN or infinity: mend the samples, or use float64")
+            yield batch
+
+    def after(self, solution: Solution) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through what the samples become under a solution and the activations and pools behind it.
+
+        Yields
+        ------
+        features, samples
+            As `batches` does, ``(n, features)`` and the numbers ``(n,)``.
+        """
         parts = [self.place(solution)]
-        shape = largest = out_shape(self.layer.with_width(width), self.shape)
+        shape = largest = out_shape(self.layer.with_width(len(solution.weight)), self.shape)
         for layer in self.following:
             parts.append(layers.make(layer, shape))
             shape = out_shape(layer, shape)
-        return _push(parts, self.x, max(prod(self.shape), prod(largest)))
+        for batch, samples in self.batches():
+            yield _push(parts, batch, max(prod(self.shape), prod(largest))).flatten(1), samples
 
     def place(self, solution: Solution) -> nn.Module:
         """Return the layer's module with the weights of a solution."""
@@ -174,6 +214,7 @@ def fit(
     device: torch.device,
     dtype: torch.dtype | None = None,
     readout: Solve | None = None,
+    stream: Stream | None = None,
 ) -> tuple[nn.Sequential, tuple[str, ...], list[dict]]:
     """Fit the layers of a segment one after the other.
 
@@ -185,15 +226,17 @@ def fit(
         Floating type of inputs and weights; that of the features by default.
     readout
         Gives the weights of a last ``dense outputs``; `ridge_readout` by default.
+    stream
+        Takes the place of the training split, for a `solve` that asks for no more than `Inputs.batches`.
 
     Returns
     -------
     module, words, records
         The first two as `layers.build` gives them, and one record a weighted layer.
     """
-    if not len(features.train):
+    if not len(stream or features.train):
         raise LayerwiseError("the training split is empty: there is nothing to fit on")
-    inputs = Inputs(segment, features, device, dtype or features.train.x.dtype)
+    inputs = Inputs(segment, features, device, dtype or features.train.x.dtype, stream)
     parsed = [parse(word) for word in segment.layers]
     records = []
     with torch.no_grad(), torch.random.fork_rng(devices=[]):  # modules draw weights, only to be overwritten

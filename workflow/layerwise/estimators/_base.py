@@ -20,7 +20,7 @@ from torch import Tensor
 
 from layerwise import layers as layer_tools
 from layerwise import machine, plugins
-from layerwise.data import Features, Split, Task
+from layerwise.data import Features, Split, Stream, Task
 from layerwise.errors import LayerwiseError
 from layerwise.methods import Segment
 
@@ -72,8 +72,13 @@ class Network(BaseEstimator):
     random_state: Any = None
     validation_fraction: float = 0.1
 
-    def _fit_segment(self, words: tuple[str, ...], x: np.ndarray, y: np.ndarray, task: Task) -> Self:
-        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
+    def _fit_segment(
+        self, words: tuple[str, ...], x: np.ndarray, y: np.ndarray, task: Task, stream: Stream | None = None
+    ) -> Self:
+        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it.
+
+        A stream takes the place of the samples, of which only the shape and the type then count.
+        """
         method, name = self._method, type(self).__name__
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train = Split(self._tensor(x), torch.from_numpy(y))
@@ -84,7 +89,8 @@ class Network(BaseEstimator):
             train, valid = self._hold_out(train, task, seed)
             segment = Segment(words, tuple(train.x.shape[1:]), task.outputs)
             features = Features(train, valid, task).to(device)
-            fitted = method.fit(segment, features, options, seed=seed, device=device)
+            more = {"stream": stream} if stream else {}
+            fitted = method.fit(segment, features, options, seed=seed, device=device, **more)
         except LayerwiseError as error:
             raise ValueError(str(error)) from None
         self.module_, self.layers_, self.record_ = fitted.module.cpu(), fitted.layers, fitted.record

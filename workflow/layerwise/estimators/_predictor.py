@@ -20,9 +20,11 @@ class Predictor(Network):
     _ending = " The last one, ``dense outputs``, may be left out."
 
     def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
+        return self._fit_segment(self._ended_words(), x, y, task)
+
+    def _ended_words(self) -> tuple[str, ...]:
         words = self._words()
-        ended = words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
-        return self._fit_segment(ended, x, y, task)
+        return words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
 
 
 class NetworkClassifier(ClassifierMixin, Predictor):
@@ -39,14 +41,18 @@ class NetworkClassifier(ClassifierMixin, Predictor):
             Their classes, of any type.
         """
         x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
+        labels, task = self._task(y)
+        return self._fit_scores(x, labels, task)
+
+    def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
+        """Return the numbers of the classes ``(N,)``, and the task that they pose."""
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"{type(self).__name__} needs samples of two classes or more; y holds one class")
         names = tuple(map(str, self.classes_))
-        task = Task("signs", 1, names) if count == 2 else Task("onehot", count, names)
-        return self._fit_scores(x, labels.astype(np.int64), task)
+        return labels.astype(np.int64), Task("signs", 1, names) if count == 2 else Task("onehot", count, names)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the scores of the rows of X.
@@ -79,9 +85,14 @@ class NetworkRegressor(RegressorMixin, Predictor):
             Their values.
         """
         x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
+        values, task = self._task(np.asarray(y, dtype=x.dtype))
+        return self._fit_scores(x, values, task)
+
+    def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
+        """Return the values ``(N, outputs)``, and the task that they pose."""
         self._one_dimensional = y.ndim == 1
-        y = np.array(y, dtype=x.dtype).reshape(len(x), -1)
-        return self._fit_scores(x, y, Task("values", y.shape[1]))
+        y = np.array(y).reshape(len(y), -1)
+        return y, Task("values", y.shape[1])
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the values of the rows of X, of the shape of `y` in `fit`."""

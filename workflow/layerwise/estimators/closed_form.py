@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
+import torch
+
+from layerwise.data import Stream
 from layerwise.estimators._base import documented
+from layerwise.estimators._batches import Batches, first_pass, passes, samples
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
 
@@ -47,6 +51,27 @@ class _Platonic(Predictor):
         self.image_shape = image_shape
         self.device = device
         self.random_state = random_state
+
+    def fit_batches(self, batches: Batches) -> Self:
+        """Fit the network to samples that come in batches, where memory does not hold them all.
+
+        The fit is that of `fit` on all samples together: each layer is solved from sums over one pass (three for
+        sorted PCA, two for differences, and one more for each of several tries). Memory grows with the layers' widths
+        and keeps the labels alone. `partial_fit` there is none: a new batch would change the first layer, and with it
+        what all earlier batches have added up to in the others.
+
+        Parameters
+        ----------
+        batches : iterable of (X, y), or function that returns one
+            To be gone through several times, each time with the same samples in the same order, such as a list or a
+            DataLoader without shuffling. Random augmentation of X is welcome. A sample of any shape is taken as a row.
+        """
+        start = passes(batches)
+        empty, y = first_pass(start)
+        values, task = self._task(y)  # of the classifier or the regressor
+        self.n_features_in_ = empty.shape[1]
+        stream = Stream(samples(start, self._tensor), torch.from_numpy(values))
+        return self._fit_segment(self._ended_words(), empty, values[:0], task, stream)
 
 
 @documented

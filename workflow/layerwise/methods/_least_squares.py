@@ -102,7 +102,7 @@ class Streamed:
         """Squared errors of the linear read-out on the samples of this process, ``(m,)``."""
         read = self.readout()
         assert read.bias is not None
-        fits = [rows.flatten(1) @ read.weight.T + read.bias for rows, _ in self.inputs.rows()]
+        fits = [z.double() @ read.weight.T + read.bias for z, _ in self.inputs.batches()]
         return (self.y - torch.cat(fits)).square().sum(dim=1)
 
     def weights(self, projection: Tensor) -> greedy.Solution:
@@ -126,8 +126,8 @@ def _gram(inputs: greedy.Inputs, y: Tensor) -> Gram:
     """Return the sums of all samples, products of the type of the inputs."""
     greedy.demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)
     gram = Gram(inputs.fan_in, y.shape[1], inputs.device, products=inputs.dtype)
-    for rows, samples in inputs.rows(dtype=inputs.dtype):
-        gram.add(rows, y[samples])
+    for z, samples in inputs.batches():
+        gram.add(z, y[samples])
     if not torch.isfinite(gram.second).all():
         raise LayerwiseError(f"{inputs.name}: its inputs overflow: lower alpha in the layers below, or use float64")
     return shards.gathered(gram)

@@ -30,8 +30,8 @@ def components(inputs: greedy.Inputs, gram: Gram, weighted: Tensor | None, beta:
     if weighted is not None:
         second, y = second.clone(), weighted.double()
         cross, squares = torch.zeros_like(second[:n, n:]), y.T @ y
-        for rows, samples in inputs.rows():
-            cross += rows.flatten(1).T @ y[samples]
+        for z, samples in inputs.batches():
+            cross += z.double().T @ y[samples]
         shards.add(cross, squares)
         second[:n, n:], second[n:, :n], second[n:, n:] = cross, cross.T, squares
     return augmented_axes(second, n, beta)[:, : inputs.width]
@@ -46,13 +46,13 @@ def sorted_samples(inputs: greedy.Inputs) -> Tensor:
             "use a smaller width, or projection random"
         )
     gram = Gram(inputs.fan_in, device=inputs.device)
-    for rows, _ in inputs.rows():
-        gram.add(rows)
+    for z, _ in inputs.batches():
+        gram.add(z)
     _, vectors = principal(shards.gathered(gram))
     if not vectors.shape[1]:
         raise LayerwiseError(f"{inputs.name}: its inputs are all zero: check the layers and the data before")
     along = vectors.new_zeros(count)
-    along[shards.rank() :: shards.size()] = torch.cat([rows.flatten(1) @ vectors[:, 0] for rows, _ in inputs.rows()])
+    along[shards.rank() :: shards.size()] = torch.cat([z.double() @ vectors[:, 0] for z, _ in inputs.batches()])
     shards.add(along)
     step = torch.arange(inputs.width, device=along.device) * (count / inputs.width)
     return _samples(inputs, along.argsort(stable=True)[step.round().long().clamp(max=count - 1)])
@@ -78,9 +78,12 @@ def differences(inputs: greedy.Inputs, generator: torch.Generator) -> tuple[Tens
 
 def _samples(inputs: greedy.Inputs, numbers: Tensor) -> Tensor:
     """Return the samples of these numbers over all processes, ``(len(numbers), n)``."""
-    mine = numbers % shards.size() == shards.rank()
-    samples = inputs.x.new_zeros(len(numbers), inputs.fan_in)
-    samples[mine] = inputs.x.flatten(1)[numbers[mine] // shards.size()]
+    samples = torch.zeros(len(numbers), inputs.fan_in, dtype=inputs.dtype, device=inputs.device)
+    for z, own in inputs.batches():
+        wanted = own[0] * shards.size() + shards.rank()  # the first of the batch, numbered over all processes
+        place = (numbers - wanted).div(shards.size(), rounding_mode="floor")
+        here = (place >= 0) & (place < len(z)) & ((numbers - wanted) % shards.size() == 0)
+        samples[here] = z[place[here]]
     shards.add(samples)
     return samples
 

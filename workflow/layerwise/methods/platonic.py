@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerwise import greedy, shards
-from layerwise.data import Features
+from layerwise.data import Features, Stream
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.linalg import Gram, Normal, lsd
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
@@ -112,20 +112,30 @@ def fit(
     seed: int,
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
+    stream: Stream | None = None,
 ) -> Fitted:
-    """Fit the dense layers of a segment; a last ``dense outputs`` is read out with the same solver."""
+    """Fit the dense layers of a segment; a last ``dense outputs`` is read out with the same solver.
+
+    Parameters
+    ----------
+    stream
+        Takes the place of the training split, for solver ridge: one pass a layer (three for Sorted PCA, two for
+        differences), one more a try.
+    """
     for word in segment.layers:
         if parse(word).kind == "conv":
             raise LayerwiseError(
                 f"layer '{word}': platonic fits dense layers only; put it in a segment of another method"
             )
     dtype = getattr(torch, options.dtype)
-    y = features.task.targets(features.train.y.to(device), dtype)
+    y = features.task.targets((stream or features.train).y.to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
     weight: Tensor | None = None  # of each sample in Platonic PCA
     factorise = Streamed if options.solver == "ridge" else Direct
     if factorise is Direct and shards.size() > 1:
         raise LayerwiseError(f"solver: {options.solver} needs all samples in one process; ridge is shared")
+    if factorise is Direct and stream:
+        raise LayerwiseError(f"solver: {options.solver} needs all samples at once; ridge takes them in batches")
     readouts: list[_Readout] = []
 
     def factorised(inputs: greedy.Inputs, narrow: bool) -> Direct | Streamed:
@@ -169,7 +179,9 @@ def fit(
         return greedy.Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
 
     try:
-        module, words, records = greedy.fit(segment, features, hidden, device=device, dtype=dtype, readout=read)
+        module, words, records = greedy.fit(
+            segment, features, hidden, device=device, dtype=dtype, readout=read, stream=stream
+        )
     except torch.linalg.LinAlgError:
         raise LayerwiseError(
             f"platonic: solver {options.solver} broke down in {options.dtype}: raise the strength, lower alpha, or use "
@@ -251,7 +263,7 @@ def _best(
         found = factor.weights(drawn.to(inputs.device))
         if tries == 1:
             return found, None
-        distance = _distance(inputs.after(found).flatten(1), y)
+        distance = _distance(inputs, found, y)
         if distance < least:
             least, best = distance, found
     if best is None:
@@ -259,9 +271,15 @@ def _best(
     return best, least
 
 
-def _distance(z: Tensor, y: Tensor) -> float:
-    """Return the least squares distance of features from Y (thesis eq. 5.3), infinite where they are not finite."""
-    if shards.size() == 1:
-        return lsd(z, y) if bool(torch.isfinite(z).all()) else inf
-    gram = shards.gathered(Gram(z.shape[1], y.shape[1], z.device).add(z, y))
+def _distance(inputs: greedy.Inputs, found: greedy.Solution, y: Tensor) -> float:
+    """Return the least squares distance from Y of the features that weights lead to, infinite where they overflow."""
+    if shards.size() == 1 and not inputs.streams:
+        z = torch.cat([batch for batch, _ in inputs.after(found)])
+        return lsd(z, y) if bool(torch.isfinite(z).all()) else inf  # thesis eq. 5.3
+    gram: Gram | None = None
+    for batch, samples in inputs.after(found):
+        gram = gram or Gram(batch.shape[1], y.shape[1], batch.device)
+        gram.add(batch, y[samples])
+    assert gram is not None
+    gram = shards.gathered(gram)
     return Normal(gram).residual(0.0) if bool(torch.isfinite(gram.second).all()) else inf

@@ -29,7 +29,6 @@ SHARED = True
 
 # What the validation split chooses from by itself: half decades again, where the best of many features lies.
 STRENGTHS_VALID = tuple(10 ** (half / 2) for half in range(-8, 0))
-ROWS = 4096  # samples in one product: the fewer products, the fewer times the Gram is gone through
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
         middle = inputs.x.sum(dim=0)
         shards.add(middle)
         middle /= shards.total(len(inputs), inputs.device)
-        for rows, y in zip(inputs.x.split(ROWS), inputs.y.split(ROWS), strict=True):
+        for rows, y in zip(inputs.x.split(greedy.ROWS), inputs.y.split(greedy.ROWS), strict=True):
             gram.add(rows - middle, task.targets(y))
         equations = Equations(shards.gathered(gram))
         greedy.warn_of_constants(inputs, equations.constant)
