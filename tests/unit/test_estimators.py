@@ -284,7 +284,7 @@ def test_batches_that_cannot_be_fitted_are_named(digits):
         network.fit_batches((x, y) for _ in range(2))
     with pytest.raises(ValueError, match="batches hold no batch"):
         network.fit_batches([])
-    with pytest.raises(ValueError, match="one is of 9 samples with 3 features and 9 labels, the first one has 64"):
+    with pytest.raises(ValueError, match=r"a batch of \(9, 3\) samples with 9 labels does not go with 64 features"):
         network.fit_batches([(x, y), (x[:9, :3], y[:9])])
     with pytest.raises(ValueError, match="solver: pinv needs all samples at once; ridge takes them in batches"):
         PlatonicClassifier().fit_batches([(x, y)])
