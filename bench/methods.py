@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from layerwise import machine
 from layerwise.data import Features, Split, Task
 from layerwise.linalg import STRENGTHS
-from layerwise.methods import Segment, dmn, ridge, sgd
+from layerwise.methods import Segment, dmn, platonic, ridge, sgd
 
 CPU = torch.device("cpu")
 TASK = Task("onehot", 10, tuple("0123456789"))
@@ -132,12 +132,29 @@ def epoch_against_dataloader() -> tuple[Callable, Callable]:
     return (lambda: sgd.fit(segment, features, options, seed=0, device=CPU), usual)
 
 
+def platonic_against_its_products() -> tuple[Callable, Callable]:
+    """A Platonic network 784-784-10 in float32; the peer is the matrix products that its sums and its layer are."""
+    features = images(20000)
+    segment = Segment(("dense 784", "relu", "dense outputs"), features.shape, 10)
+    options = platonic.Options(solver="ridge", strength=1e-3, beta=100.0, dtype="float32")
+    x, weight = features.train.x.flatten(1), torch.rand(784, 784)
+
+    def products() -> None:
+        for rows in x.split(4096):
+            rows.T @ rows
+            hidden = rows @ weight
+            hidden.T @ hidden
+
+    return (lambda: platonic.fit(segment, features, options, seed=0, device=CPU), products)
+
+
 ROWS = [
     class_pca_against_matrix_product,
     class_pca_against_an_epoch,
     class_pca_of_cifar_against_its_bound,
     class_pca_of_layer_two_against_its_bound,
     two_layers_against_an_epoch,
+    platonic_against_its_products,
     readout_against_sklearn,
     epoch_against_dataloader,
 ]

@@ -104,6 +104,11 @@ def test_seeds_are_a_number_or_a_list(tmp_path, given, seeds):
     assert load(tmp_path, seeds=given).seeds == seeds
 
 
+def test_many_seeds_are_said_in_few_words(tmp_path):
+    assert load(tmp_path, seeds=[0, 2, 3]).seeds_in_words() == "0, 2, 3"
+    assert load(tmp_path, seeds=100).seeds_in_words() == "0 to 99"
+
+
 def test_a_caller_may_give_other_seeds(tmp_path):
     assert studies.load(write(tmp_path), [5]).seeds == (5,)
     assert studies.load(write(tmp_path), 1).seeds == (0,)

@@ -224,7 +224,7 @@ def _study(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     plan = _plan(args)
-    print(f"{plan.name}: {plan.title}; seeds {', '.join(map(str, plan.seeds))}")
+    print(f"{plan.name}: {plan.title}; seeds {plan.seeds_in_words()}")
     for dataset, networks in plan.networks.items():
         print(f"\n{dataset}")
         for path, label in networks.items():

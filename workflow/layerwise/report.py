@@ -226,7 +226,7 @@ def _provenance(results: StudyResults) -> str:
             "Again": f"snakemake --cores 2 {study.name}",
             "Code": _union(f["revision"] for f in records) or "outside a clone",
             "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-            "Seeds": ", ".join(map(str, study.seeds)) + "; each fit's own seed is drawn from it and the path by name",
+            "Seeds": study.seeds_in_words() + "; each fit's own seed is drawn from it and the path by name",
             "Device": _union(f["device"] for f in records),
             "Threads": _union(f["threads"] for f in records),
         }

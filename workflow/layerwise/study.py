@@ -108,6 +108,12 @@ class Study:
         """Return the seeds of a data set."""
         return self.seeds_by_dataset[dataset]
 
+    def seeds_in_words(self) -> str:
+        """Return all seeds as text, a run of more than ten by its ends."""
+        first, last = self.seeds[0], self.seeds[-1]
+        run = self.seeds == tuple(range(first, last + 1)) and len(self.seeds) > 10
+        return f"{first} to {last}" if run else ", ".join(map(str, self.seeds))
+
     def parts(self) -> list[Study]:
         """Return the study as parts of one list of seeds each: what one job does for all seeds is then one rule."""
         lists = dict.fromkeys(self.seeds_of(d) for d in self.networks)
