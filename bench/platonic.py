@@ -73,7 +73,7 @@ def main() -> None:
     found = {f"Platonic {name}, receptive fields": [chain(pixels, [(platonic, w, AUTO)])] for name, w in words.items()}
     for width in (2000, 4000, 6000):
         last = (platonic, [f"dense {width}", "relu", "dense outputs"], PAIRS)
-        parts = [(patches, conv, {}), (pca, ["dense 150"], {"whiten": 0.003}), last]
+        parts = [(patches, conv, {}), (pca, ["dense 200"], {"whiten": 0.1}), last]
         found[f"32 patches, {width} pairs"] = [chain(images, parts)]
     found["SGD 392-50"] = trained(pixels)
     print(f"{'':36} best  " + "  ".join(f"s to {target:g} %" for target in TARGETS))

@@ -180,6 +180,17 @@ def test_auto_is_sorted_first_and_platonic_pca_after(blobs):
     assert not torch.equal(alone.module[2].weight, network.module[2].weight)
 
 
+def test_auto_may_begin_with_differences(blobs):
+    words = ("dense 40", "relu", "dense 20", "relu", "dense outputs")
+    options = {"solver": "ridge", "seed": 4}
+    network = fitted(blobs, words, projection="auto", first="differences", beta=1e4, **options)
+    alone = fitted(blobs, words[:2], projection="differences", **options)
+    assert torch.equal(network.module[0].weight, alone.module[0].weight)
+    assert error(network, blobs) < error(
+        fitted(blobs, words[:2] + words[-1:], projection="differences", **options), blobs
+    )
+
+
 def test_samples_are_weighed_by_the_average_of_their_errors(blobs, monkeypatch):
     seen = []
     original = platonic.components

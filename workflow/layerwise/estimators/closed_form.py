@@ -22,6 +22,7 @@ class _Platonic(Predictor):
         *,
         layers: Sequence[str] = ("dense 32", "tanh"),
         projection: str = "random",
+        first: str = "sorted",
         alpha: float = 1.0,
         beta: float = 1.0,
         tries: int = 1,
@@ -38,6 +39,7 @@ class _Platonic(Predictor):
     ) -> None:
         self.layers = layers
         self.projection = projection
+        self.first = first
         self.alpha = alpha
         self.beta = beta
         self.tries = tries

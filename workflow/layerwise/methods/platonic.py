@@ -40,9 +40,11 @@ SHARED = True
 class Options:
     projection: Literal["random", "pca", "sorted", "auto", "differences", "identity"] = "random"
     """``random``: P ~ N(0, 1). ``pca``: Platonic PCA, at most n + k wide. ``sorted``: Sorted PCA, samples as weights,
-    bias 0. ``auto``: sorted in the segment's first layer and pca in the others (thesis section 7.8.3).
+    bias 0. ``auto``: sorted in the segment's first layer, or `first`, and pca in the others (thesis section 7.8.3).
     ``differences``: each unit tells two samples of different classes apart, drawn at random: +1 at one, -1 at the
     other. ``identity``: the pseudoinverse learning algorithm, W = Z^+, as wide as there are samples."""
+    first: Literal["sorted", "differences"] = "sorted"
+    """What ``auto`` takes in the segment's first layer."""
     alpha: float = 1.0
     """Scale of the hidden targets. Sorted PCA has none."""
     beta: float = 1.0
@@ -145,7 +147,7 @@ def fit(
 
     def hidden(inputs: greedy.Inputs) -> greedy.Solution:
         nonlocal weight
-        deep = "pca" if inputs.depth else "sorted"
+        deep = "pca" if inputs.depth else options.first
         projection = deep if options.projection == "auto" else options.projection
         if projection in ("sorted", "differences"):
             field: Tensor | float = 1.0
