@@ -172,6 +172,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     machine.deterministic(CPU, args.threads)
+    machine.keep_freed_memory()
     print(f"{machine.processor()}, {args.threads} thread(s), torch {torch.__version__}, {args.rounds} rounds")
     for row in ROWS:
         ours, peer = row()

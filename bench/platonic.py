@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.name}")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    machine.deterministic(CPU, arguments.threads)
+    machine.keep_freed_memory()
     pixels, images = mnist(arguments.data_root, "feature"), mnist(arguments.data_root, "global")
     machine.warm_up(CPU)
     words = {name: [w for dense in wide for w in (dense, "relu")] + ["dense outputs"] for name, wide in DENSE.items()}

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import sys
 import time
 
 import pytest
@@ -99,3 +100,20 @@ def test_a_machine_without_git_has_no_revision(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert machine.revision() == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library of Linux")
+def test_freed_memory_is_kept():
+    """A chain of layers of 24 MB: without, each tensor's 6,000 pages are cleared again, 600,000 in fifty rounds."""
+    code = (
+        "import resource, torch\n"
+        "from layerwise import machine\n"
+        "machine.keep_freed_memory()\n"
+        "for _ in range({}): a = torch.ones(6_000_000); b = a + 1; del a; c = b * 2; del b; d = c + 1; del c, d\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", code.format(n)], capture_output=True, text=True, check=True).stdout)
+        for n in (2, 52)
+    )
+    assert many - few < 50_000

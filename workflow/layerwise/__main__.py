@@ -108,6 +108,7 @@ def _each_seed(args: argparse.Namespace, step: str) -> None:
     if step == "fit":
         shards.join(on)
     machine.deterministic(on, args.threads)
+    machine.keep_freed_memory()
     data = steps.read_dataset(plan, args.dataset)
     for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)
@@ -138,6 +139,7 @@ def _probe(args: argparse.Namespace) -> None:
     view = _view(plan, "probes", args.name)
     on = machine.device(args.device)
     machine.deterministic(on, args.threads)
+    machine.keep_freed_memory()
     data = steps.read_dataset(plan, args.dataset)
     for seed in plan.seeds_of(args.dataset):
         node = trie.Node(plan.name, args.dataset, seed, args.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import functools
 import os
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 
 from layerwise.errors import LayerwiseError
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 
 
 def device(name: str) -> torch.device:
@@ -35,6 +38,18 @@ def deterministic(on: torch.device, threads: int) -> None:
     if on.type == "cuda":  # not on a CPU: the call alone imports torch's compiler, seconds of every short job
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library of Linux keep what is freed for the next tensor.
+
+    Given back to the system, every page is cleared again at its next use: of running 500 filters over CIFAR-10 that
+    was 40 % of the time. Without such a library nothing changes.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for name, value in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**30), (M_TOP_PAD, 2**26)):
+            library.mallopt(name, value)
 
 
 @functools.cache
