@@ -142,7 +142,7 @@ def test_ridge_does_not_depend_on_the_batches_and_chooses_its_strength(blobs, mo
 def test_platonic_pca_is_the_pca_of_the_augmented_features(blobs, beta):
     inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
     weighed = torch.linspace(0.5, 2, 600, dtype=torch.float64)[:, None] * y  # leaves no two classes equal
-    found = platonic.components(inputs, linalg.Gram(5, 3).add(inputs.x, y), weighed, beta)
+    found = platonic.components(inputs, linalg.Gram(5, 3).add(inputs.x, weighed).second, beta)
     right = torch.linalg.svd(torch.cat([inputs.x, beta * weighed], dim=1), full_matrices=False).Vh[:7]
     assert found.shape == (8, 7)
     for k in range(1, 8):
@@ -154,7 +154,7 @@ def test_classes_of_equal_size_leave_no_component_to_rounding(blobs):
     """Y^T Y is 200 I here: at a large beta the components are those that a moderate one tends to."""
     inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
     gram = linalg.Gram(5, 3).add(inputs.x, y)
-    at = {beta: platonic.components(inputs, gram, y, beta) for beta in (1e3, 1e5, 1e7)}
+    at = {beta: platonic.components(inputs, gram.second, beta) for beta in (1e3, 1e5, 1e7)}
     for beta in (1e5, 1e7):
         assert torch.allclose(at[beta], at[1e3], atol=1e-3)
 
@@ -193,8 +193,8 @@ def test_auto_may_begin_with_differences(blobs):
 
 def test_samples_are_weighed_by_the_average_of_their_errors(blobs, monkeypatch):
     seen = []
-    original = platonic.components
-    monkeypatch.setattr(platonic, "components", lambda i, g, y, b: seen.append(y.sum(1)) or original(i, g, y, b))
+    original = platonic.augmented
+    monkeypatch.setattr(platonic, "augmented", lambda i, g, y, w: seen.append(w[:, 0]) or original(i, g, y, w))
     words = ("dense 30", "relu", "dense 20", "relu", "dense 10", "relu", "dense outputs")
     network = fitted(blobs, words, projection="auto", beta=1e4, solver="ridge", ema=0.2)
     first = torch.ones(600, dtype=torch.float64)
@@ -227,6 +227,22 @@ def test_a_tolerance_and_a_bias_are_obeyed(blobs):
     without = fitted(blobs, ("dense 6", "tanh", "dense outputs"), bias=False)
     assert (without.module[0].bias == 0).all()
     assert (without.module[2].bias == 0).all()
+
+
+@pytest.mark.parametrize("solver", ["pinv", "ridge"])
+def test_weighted_samples_make_the_targets(blobs, solver):
+    """T = [Z | beta d Y] P with the principal components P of that matrix, of thesis section 7.9.3."""
+    inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
+    options = platonic.Options(solver=solver, beta=50.0, strength=1e-12 if solver == "ridge" else None)
+    factor = (platonic.Streamed if solver == "ridge" else platonic.Direct)(inputs, y, options)
+    weight = torch.linspace(0.5, 2, 600, dtype=torch.float64)[:, None]
+    given = platonic.augmented(inputs, factor.gram, y, weight)
+    found = factor.weights(platonic.components(inputs, given.second, 50.0), given)
+    z = torch.cat([torch.ones(600, 1, dtype=torch.float64), inputs.x], dim=1)
+    whole = torch.cat([inputs.x, 50 * weight * y], dim=1)
+    target = whole @ linalg.fix_signs(torch.linalg.svd(whole, full_matrices=False).Vh[:7].T)
+    expected = z @ torch.linalg.lstsq(z, target).solution
+    assert torch.allclose(inputs.x @ found.weight.T + found.bias, expected, atol=1e-6)
 
 
 def test_it_is_the_same_for_the_same_seed_and_beats_random_weights(blobs):

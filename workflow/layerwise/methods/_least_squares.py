@@ -13,6 +13,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 
 if TYPE_CHECKING:
+    from layerwise.methods._projections import Augmented
     from layerwise.methods.platonic import Options
 
 STRENGTHS_SINGLE = tuple(s for s in STRENGTHS if s > 1e-7)  # below lies the rounding of float32 products
@@ -52,11 +53,11 @@ class Direct:
     def gram(self) -> Gram:
         return _gram(self.inputs, self.y)
 
-    def weights(self, projection: Tensor) -> greedy.Solution:
+    def weights(self, projection: Tensor, given: Augmented | None = None) -> greedy.Solution:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with the ones among n."""
-        n = self.z.shape[1]
+        n, y = self.z.shape[1], self.y if given is None else given.y
         scaled = self.options.alpha * _pad(projection, self.given).to(self.z.dtype)
-        target = self.z @ scaled[:n] + self.y @ (self.options.beta * scaled[n:])
+        target = self.z @ scaled[:n] + y @ (self.options.beta * scaled[n:])
         return self._split(self.solve(target))  # thesis section 7.3.2, W = Z^+ T
 
     def identity(self) -> greedy.Solution:
@@ -105,13 +106,18 @@ class Streamed:
         fits = [z.double() @ read.weight.T + read.bias for z, _ in self.inputs.batches()]
         return (self.y - torch.cat(fits)).square().sum(dim=1)
 
-    def weights(self, projection: Tensor) -> greedy.Solution:
+    def weights(self, projection: Tensor, given: Augmented | None = None) -> greedy.Solution:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with a row for the ones."""
         equations, options, n = self.equations, self.options, self.inputs.fan_in
+        cross, mean_y = equations.cross, equations.mean_y
+        if given is not None:
+            mean_y = given.mean
+            cross = given.second[:n, n:] / equations.n - torch.outer(equations.mean_z, mean_y)
+            cross = equations.inverse_scale[:, None] * cross
         ones, on_z, on_y = _pad(projection, self.given).double().split([1, n, self.y.shape[1]])
         scale = torch.where(equations.inverse_scale > 0, 1 / equations.inverse_scale, 0.0)[:, None]
-        right = equations.correlation @ (scale * on_z) + options.beta * (equations.cross @ on_y)
-        mean = ones[0] + equations.mean_z @ on_z + options.beta * (equations.mean_y @ on_y)
+        right = equations.correlation @ (scale * on_z) + options.beta * (cross @ on_y)
+        mean = ones[0] + equations.mean_z @ on_z + options.beta * (mean_y @ on_y)
         return self._centred(options.alpha * self.solve(right), options.alpha * mean)
 
     def readout(self) -> greedy.Solution:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,31 +12,55 @@ from layerwise.errors import LayerwiseError
 from layerwise.linalg import Gram, augmented_axes, principal
 
 
-def components(inputs: greedy.Inputs, gram: Gram, weighted: Tensor | None, beta: float) -> Tensor:
+@dataclass(frozen=True)
+class Augmented:
+    """The augmented features ``[Z | Y]``, each row of Y times the weight of its sample (thesis section 7.9.3).
+
+    Attributes
+    ----------
+    y
+        Weighted Y ``(m, k)`` of the samples of this process.
+    second
+        Sums of second moments of ``[Z | Y]`` over all samples, ``(n + k, n + k)``.
+    mean
+        Mean of Y over all samples, ``(k,)``.
+    """
+
+    y: Tensor
+    second: Tensor
+    mean: Tensor
+
+
+def augmented(inputs: greedy.Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> Augmented:
+    """Return the augmented features, of the Gram of Z and Y where all samples weigh the same."""
+    n = inputs.fan_in
+    if weight is None:
+        return Augmented(y, gram.second, gram.sums[n:] / gram.n)
+    weighted, second = weight * y, gram.second.clone()
+    rows = weighted.double()
+    cross, squares, sums = torch.zeros_like(second[:n, n:]), rows.T @ rows, rows.sum(dim=0)
+    for z, samples in inputs.batches():
+        cross += z.double().T @ rows[samples]
+    shards.add(cross, squares, sums)
+    second[:n, n:], second[n:, :n], second[n:, n:] = cross, cross.T, squares
+    return Augmented(weighted, second, sums / gram.n)
+
+
+def components(inputs: greedy.Inputs, second: Tensor, beta: float) -> Tensor:
     """Return the principal components of ``[Z | beta Y]``, not centred, as columns ``(n + k, width)``.
 
     Parameters
     ----------
-    gram
-        That of Z and of the Y without weights of samples.
-    weighted
-        Y with the weights of the samples (thesis section 7.9.3), or None where all weigh the same.
+    second
+        Sums of second moments of ``[Z | Y]``, ``(n + k, n + k)``.
     """
-    n, most = inputs.fan_in, inputs.fan_in + gram.targets
+    most = len(second)
     if inputs.width > most:
         raise LayerwiseError(
             f"{inputs.name}: Platonic PCA has n + k = {most} components here, and {inputs.width} are asked for: "
             "use a smaller width, or projection sorted or random"
         )
-    second = gram.second
-    if weighted is not None:
-        second, y = second.clone(), weighted.double()
-        cross, squares = torch.zeros_like(second[:n, n:]), y.T @ y
-        for z, samples in inputs.batches():
-            cross += z.double().T @ y[samples]
-        shards.add(cross, squares)
-        second[:n, n:], second[n:, :n], second[n:, n:] = cross, cross.T, squares
-    return augmented_axes(second, n, beta)[:, : inputs.width]
+    return augmented_axes(second, inputs.fan_in, beta)[:, : inputs.width]
 
 
 def sorted_samples(inputs: greedy.Inputs) -> Tensor:
