@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from test_study import edited, load, refused, write
+from tinystudy import edited, load, refused, write
 
 from layerwise import study as studies
 from layerwise.errors import LayerwiseError
