@@ -1,0 +1,91 @@
+"""Layers taken as infinitely wide: what a Gaussian process knows of the top of a network (DGL section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerwise import gaussian_process as gp
+from layerwise import kernels
+from layerwise.data import Task
+
+STEPS = 50  # of L-BFGS on the logarithms of variances
+FURTHEST = 10.0  # that a logarithm may move: beyond, a kernel is singular to rounding
+
+
+@dataclass
+class Wide:
+    """The layers above one at hand, from the next to the linear read-out.
+
+    Parameters
+    ----------
+    activation
+        That of all layers up to the read-out.
+    weights, biases
+        Variances, one a layer, as `kernels.nngp` takes them.
+    tangent
+        Use the NTK, of networks trained by gradient descent.
+    """
+
+    activation: str
+    weights: list[float]
+    biases: list[float]
+    tangent: bool = False
+
+    @classmethod
+    def of(cls, linears: Sequence[nn.Linear], activation: str, tangent: bool = False) -> Wide:
+        """Return the layers with the variances that those of a network have: mean squares, times the fan-in."""
+        weights = [float(m.weight.detach().double().square().sum() / len(m.weight)) for m in linears]
+        return cls(activation, weights, [float(m.bias.detach().double().square().mean()) for m in linears], tangent)
+
+    def kernel(self, h: Tensor, weights: Any = None, biases: Any = None) -> Tensor:
+        """Return the kernel ``(n, n)`` of outputs ``(n, d)`` of the layer at hand."""
+        make = kernels.ntk if self.tangent else kernels.nngp
+        return make(h, weights or self.weights, biases or self.biases, activation=self.activation)
+
+    def leave_one_out(self, h: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+        """Return errors ``(n, k)`` and variances ``(n,)`` of the predictions of each sample from the others."""
+        if len(self.weights) > 1 or h.shape[1] >= len(h):
+            return gp.leave_one_out(self.kernel(h), y, noise)
+        constant = h.new_full((len(h), 1), sqrt(self.biases[0]))  # a read-out alone: its kernel has these features
+        return gp.linear_leave_one_out(torch.cat([h * sqrt(self.weights[0] / h.shape[1]), constant], 1), y, noise)
+
+    @torch.enable_grad()
+    def fit(self, h: Tensor, y: Tensor, noise: float, *, variances: bool) -> float:
+        """Fit the noise, and the variances if asked, to the likelihood of the targets; returns the noise.
+
+        By L-BFGS from where they are, on logarithms.
+        """
+        h, y = h.double(), y.double()
+        first = torch.tensor([*self.weights, *(max(b, 1e-3) for b in self.biases), noise], dtype=torch.float64).log()
+        free = torch.tensor([variances] * (len(first) - 1) + [True])
+        moved = torch.zeros_like(first, requires_grad=True)
+        search = torch.optim.LBFGS([moved], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+        def values() -> tuple[list[Tensor], list[Tensor], Tensor]:
+            every = (first + free * moved.clamp(-FURTHEST, FURTHEST)).exp().to(h.device)
+            return list(every[: len(self.weights)]), list(every[len(self.weights) : -1]), every[-1]
+
+        def against() -> Tensor:
+            search.zero_grad()
+            weights, biases, now = values()
+            loss = -gp.log_evidence(self.kernel(h, weights, biases), y, now)
+            loss.backward()
+            return loss
+
+        search.step(against)  # type: ignore[arg-type]
+        weights, biases, now = values()
+        if variances:
+            self.weights, self.biases = [float(w.detach()) for w in weights], [float(b.detach()) for b in biases]
+        return float(now.detach())
+
+
+def targets(task: Task, labels: Tensor, dtype: torch.dtype, centre: bool = True) -> Tensor:
+    """Return the targets ``(N, outputs)`` of the Gaussian process: those of the task, for classes summing to zero."""
+    y = task.targets(labels, dtype)
+    return y - y.mean(dim=1, keepdim=True) if centre and task.kind == "onehot" else y
