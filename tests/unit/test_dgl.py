@@ -243,7 +243,8 @@ def test_the_probe_sees_the_losses_of_the_method(blobs):
 
     fitted(blobs, method=sgd, hooks=Hooks(watch=watch), **options)
     table = eye.table()
-    assert sorted(table["step"].unique()) == [0, 3, 6, 9] and sorted(table["layer"].unique()) == [1, 2]
+    assert sorted(table["step"].unique()) == [0, 3, 6, 9]
+    assert sorted(table["layer"].unique()) == [1, 2]
     w1, b1, w2, b2, w3, b3 = kept[-1]
     x, labels = blobs.train.x[:100], blobs.train.y[:100]
     h = (x @ w1.T + b1).relu()

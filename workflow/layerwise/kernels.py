@@ -176,7 +176,7 @@ def _kernel(
         isinstance(t, Tensor) and t.requires_grad for t in (x, other, *weights, *biases)
     )
     rows = len(x) if gradients else max(1, BLOCK // max(len(other), 1))
-    found = [] if gradients else x.new_empty(len(x), len(other))
+    found = x.new_empty(0 if gradients else len(x), len(other))
     fan_in = x.shape[1]
     squares = other.square().sum(dim=1)[None] / fan_in
     for start in range(0, len(x), rows):
@@ -192,7 +192,7 @@ def _kernel(
         if gradients:
             return theta if tangent else k
         found[start : start + rows] = theta if tangent else k
-    return found  # type: ignore[return-value]
+    return found
 
 
 Step = Callable[[Tensor, Tensor, Tensor, "int | None"], tuple[Tensor, Tensor]]

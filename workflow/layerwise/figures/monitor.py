@@ -1,4 +1,4 @@
-"""The layer-wise losses of the hidden layers while networks are trained, as the probe ``dgl`` saw them (DGL figure 2)."""
+"""The layer-wise losses of hidden layers while networks are trained, as the probe ``dgl`` saw them (DGL figure 2)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from layerwise.figures._panels import empty, ladder, legend, line, looked_at, ov
 from layerwise.figures._style import decimal_ticks, grid, over_seeds, provenance
 from layerwise.results import StudyResults
 
+BLACK = (0.0, 0.0, 0.0)
 OWN = {"mse": "mean squared error", "cross_entropy": "cross-entropy"}
 
 
@@ -42,7 +43,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         if options.bottleneck:
             shown = mine.dropna(subset=["bottleneck"])
             shown = shown[shown["step"] > 0]  # before training it is a hundred times what comes after
-            line(ax, over(shown, "step", "bottleneck"), "information bottleneck", (0.0, 0.0, 0.0))
+            line(ax, over(shown, "step", "bottleneck"), "information bottleneck", BLACK)
             ax.set_ylabel("loss of the information bottleneck")
             continue
         ax.set_yscale("log")

@@ -78,7 +78,7 @@ class Wide:
             loss.backward()
             return loss
 
-        search.step(against)  # type: ignore[arg-type]
+        search.step(against)
         weights, biases, now = values()
         if variances:
             self.weights, self.biases = [float(w.detach()) for w in weights], [float(b.detach()) for b in biases]

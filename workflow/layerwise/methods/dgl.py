@@ -33,7 +33,7 @@ EVIDENCE_SAMPLES = 500  # of the first mini-batch, that variances or a noise are
 @dataclass(frozen=True)
 class Options:
     kernel: Literal["nngp", "ntk"] = "nngp"
-    """Kernel of the layers above: of random networks (``nngp``) or of networks trained by gradient descent (``ntk``)."""
+    """Kernel of the layers above: of random networks (``nngp``), or of some trained by gradient descent (``ntk``)."""
     objective: Literal["mse", "variance", "log_predictive", "bottleneck"] = "mse"
     """``mse``: squared error of the leave-one-out predictions, the published loss. ``variance`` adds their variance.
     ``log_predictive``: their negative log density. ``bottleneck``: the information bottleneck of the supplement."""
@@ -242,7 +242,7 @@ class _Trainee:
     def train(self) -> greedy.Solution:
         """Return the weights of the rate and decay with the least validation loss."""
         o = self.options
-        candidates = list(product(o.lr, o.weight_decay)) if o.epochs else []
+        candidates = list(product(o.lr, o.weight_decay)) if o.epochs else []  # type: ignore[arg-type]
         best: dict[str, Any] = {"valid_loss": inf, "weight": self.first[0], "bias": self.first[1], "history": []}
         kept = self.state.resumed()
         begin = 0
@@ -292,7 +292,7 @@ class _Run:
 
     def __init__(self, trainee: _Trainee, lr: float, weight_decay: float, number: int, best: dict) -> None:
         self.trainee, self.lr, self.weight_decay, self.number, self.other = trainee, lr, weight_decay, number, best
-        self.weight, self.bias = (t.clone().requires_grad_() for t in trainee.first)
+        self.weight, self.bias = (nn.Parameter(t.clone()) for t in trainee.first)
         self.adam = optim.optimizer("adam", [self.weight, self.bias], lr, weight_decay=weight_decay)
         self.order = torch.Generator().manual_seed(trainee.seed)
         self.history: list[dict[str, float]] = []
@@ -336,11 +336,8 @@ class _Run:
             row["valid_loss"] = trainee.validate(self.weight, self.bias)
         self.history.append(row)
         if trainee.options.patience and row["valid_loss"] <= min(r["valid_loss"] for r in self.history):
-            self.stopped = {
-                "epoch": row["epoch"],
-                "weight": self.weight.detach().clone(),
-                "bias": self.bias.detach().clone(),
-            }
+            weight, bias = self.weight.detach().clone(), self.bias.detach().clone()
+            self.stopped = {"epoch": row["epoch"], "weight": weight, "bias": bias}
 
     def _has_stalled(self) -> bool:
         patience = self.trainee.options.patience

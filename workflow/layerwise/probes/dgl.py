@@ -76,9 +76,8 @@ class Monitor:
         hidden, scores = self._outputs(module)
         y = targets(self.task, self.labels, scores.dtype)
         if not self.noises:
-            self.noises = [
-                gp.noise_of(a.kernel(h), self.options.noise) for a, h in zip(self.above, hidden, strict=True)
-            ]
+            pairs = zip(self.above, hidden, strict=True)
+            self.noises = [gp.noise_of(wide.kernel(h), self.options.noise) for wide, h in pairs]
             self.width = float(torch.pdist(hidden[-1][:500]).median())
         given = self.task.targets(self.labels, scores.dtype)
         own = {"mse": float((scores - given).square().sum(dim=1).mean()), "cross_entropy": float("nan")}
