@@ -149,6 +149,21 @@ def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, opt
     assert again.record == whole.record
 
 
+def test_landmarks_that_are_the_whole_batch_change_little_and_fewer_more(blobs):
+    h = torch.rand(200, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    y = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    exact = Wide("relu", [2.0, 1.0], [0.1, 0.1])
+    noise = gp.noise_of(exact.kernel(h))
+    expected = gp.loss(*exact.leave_one_out(h, y, noise))
+    apart = []
+    for count in (199, 50, 10):
+        wide = Wide("relu", [2.0, 1.0], [0.1, 0.1], landmarks=count)
+        apart.append(abs(float(gp.loss(*wide.leave_one_out(h, y, noise)) / expected - 1)))
+    assert apart[0] < 0.01
+    assert apart[0] < apart[2]
+    assert accuracy(fitted(blobs, landmarks=60, **BRIEF), blobs.valid) > accuracy(fitted(blobs, epochs=0), blobs.valid)
+
+
 def test_a_segment_without_a_read_out_is_left_without_one(blobs):
     network = fitted(blobs, ("dense 12", "relu"), **BRIEF)
     assert network.layers == ("dense 12", "relu")

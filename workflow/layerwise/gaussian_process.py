@@ -106,15 +106,17 @@ def noise_of(k: Tensor, share: float = 1e-3) -> float:
     return share * float(k.detach().square().sum() / len(k)) ** 0.5
 
 
-def nystroem(cross: Tensor, landmarks: Tensor) -> Tensor:
+def nystroem(cross: Tensor, landmarks: Tensor, shift: float = 0.0) -> Tensor:
     """Return features ``(N, m)`` whose products approximate a kernel (Williams and Seeger 2001).
 
     Parameters
     ----------
     cross, landmarks
         Kernel of the samples with m of them, ``(N, m)``, and of these among themselves, ``(m, m)``.
+    shift
+        Added to the diagonal of `landmarks`, which is singular where two of them are alike.
     """
-    factor = linalg.cholesky(landmarks)
+    factor = linalg.cholesky(landmarks, shift)
     return torch.linalg.solve_triangular(factor, cross.T, upper=False).T
 
 

@@ -27,6 +27,7 @@ from layerwise.words import parse
 
 SAVE_SECONDS = 5.0  # between two savings of a long fit
 MATRICES = 4  # of the size of the kernel, that a step holds at once, and as many more a layer above
+NOISE_SAMPLES = 5000  # of a larger batch, whose root mean square eigenvalue grows with the root of its samples
 EVIDENCE_SAMPLES = 500  # of the first mini-batch, that variances or a noise are fitted to
 
 
@@ -56,6 +57,9 @@ class Options:
     """Passes over the training split for each layer, at most; 0 leaves the first weights."""
     batch: int = 500
     """Samples a step. The loss predicts each of them from the others."""
+    landmarks: int = 0
+    """Approximate the kernel of a batch by its values at so many of its samples (Nystroem), for batches of ten
+    thousands; 0 takes the kernel itself."""
     patience: int = 0
     """Epochs without a better validation loss after which to stop and go back to the best; 0 is off."""
     centre: bool = True
@@ -74,7 +78,7 @@ class Options:
             object.__setattr__(self, name, values)
             if not values or not all(isfinite(v) and v >= 0 for v in values) or (name == "lr" and 0 in values):
                 raise LayerwiseError(f"option {name!r} is {given}: give positive numbers, such as 0.01")
-        for name, least in (("epochs", 0), ("batch", 2), ("patience", 0), ("above", 0)):
+        for name, least in (("epochs", 0), ("batch", 2), ("patience", 0), ("above", 0), ("landmarks", 0)):
             if getattr(self, name) < least:
                 raise LayerwiseError(f"option {name!r} is {getattr(self, name)}: choose {least} or more")
         for name in ("noise", "width", "beta"):
@@ -203,8 +207,9 @@ class _Trainee:
         weight = scale * torch.randn(inputs.width, inputs.fan_in, generator=draw, dtype=torch.float64)
         bias = options.bias * torch.randn(inputs.width, generator=draw, dtype=torch.float64)
         self.first = [t.to(inputs.device, inputs.dtype) for t in (weight, bias)]
-        numbers = MATRICES * (1 + len(above.weights)) * max(self.sizes) ** 2
-        greedy.demand_room(numbers * inputs.dtype.itemsize // 8, inputs.device, self.name)
+        above.landmarks = options.landmarks
+        numbers = MATRICES * (1 + len(above.weights)) * max(self.sizes) * min(max(self.sizes), options.landmarks or inf)
+        greedy.demand_room(int(numbers) * inputs.dtype.itemsize // 8, inputs.device, self.name)
         self.noise = self._noise()
         self.said_missing = False
 
@@ -224,7 +229,7 @@ class _Trainee:
             fitted = self.above.fit(h_, y_, start, variances=o.variances == "evidence")
             if o.noise == "evidence":
                 return fitted
-        return gp.noise_of(self.above.kernel(h), share)
+        return gp.noise_of(self.above.kernel(h[:NOISE_SAMPLES]), share) * sqrt(max(1.0, len(h) / NOISE_SAMPLES))
 
     def _targets(self, labels: Tensor) -> Tensor:
         return targets(self.task, labels, self.inputs.dtype, self.centre)
