@@ -20,7 +20,8 @@ from sklearn.linear_model import RidgeCV
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from layerwise import machine
+from layerwise import gaussian_process as gp
+from layerwise import kernels, machine
 from layerwise.data import Features, Split, Task
 from layerwise.linalg import STRENGTHS
 from layerwise.methods import Segment, dmn, platonic, ridge, sgd
@@ -148,6 +149,53 @@ def platonic_against_its_products() -> tuple[Callable, Callable]:
     return (lambda: platonic.fit(segment, features, options, seed=0, device=CPU), products)
 
 
+LOSS = {"n": 2000, "width": 1000, "variances": ([2.0, 1.0], [0.1, 0.1])}
+
+
+def _kernel() -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return the kernel of 2,000 outputs of 1,000 units under one hidden layer, targets, and the authors' noise."""
+    h = torch.randn(LOSS["n"], LOSS["width"], generator=torch.Generator().manual_seed(0)).relu()
+    k = kernels.nngp(h, *LOSS["variances"])
+    return k, TASK.targets(torch.arange(LOSS["n"]) % 10) - 0.1, gp.noise_of(k)
+
+
+def leave_one_out_against_its_bound() -> tuple[Callable, Callable]:
+    """DGL of 2,000 samples and its gradient by the kernel; the peer is one Cholesky factor and inverse of that size."""
+    k, y, noise = _kernel()
+    free = k.clone().requires_grad_()
+    raised = k + noise * torch.eye(len(k))
+    return (
+        lambda: gp.loss(*gp.leave_one_out(free, y, noise)).backward(),
+        lambda: torch.cholesky_inverse(torch.linalg.cholesky(raised)),
+    )
+
+
+def dgl_step_against_the_published_form() -> tuple[Callable, Callable]:
+    """A training step of a layer, 784 to 1,000, on 2,000 samples; the peer is the authors' formula under autograd."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(LOSS["n"], 784, generator=draw), TASK.targets(torch.arange(LOSS["n"]) % 10) - 0.1
+    weight = (torch.randn(LOSS["width"], 784, generator=draw) / 28).requires_grad_()
+    noise, eye, outer = _kernel()[2], torch.eye(LOSS["n"]), y @ y.T
+    (w0, w1), (b0, b1) = LOSS["variances"]
+
+    def ours() -> None:
+        h = (x @ weight.T).relu()
+        gp.loss(*gp.leave_one_out(kernels.nngp(h, *LOSS["variances"]), y, noise)).backward()
+
+    def published() -> None:
+        h = (x @ weight.T).relu()
+        k = w0 / h.shape[1] * h @ h.T + b0
+        size = torch.sqrt(k.diagonal()[:, None] * k.diagonal() + 1e-6)
+        angle = torch.acos(k / size * (1 - 1e-6))
+        k = b1 + w1 / (2 * torch.pi) * size * (torch.sin(angle) + (torch.pi - angle) * torch.cos(angle))
+        b = torch.linalg.inv(k + noise * eye)
+        kb = k @ b
+        t = kb - eye - b * (kb.diagonal() / b.diagonal())
+        ((t @ t.T) * outer).sum().div(len(k)).backward()
+
+    return ours, published
+
+
 ROWS = [
     class_pca_against_matrix_product,
     class_pca_against_an_epoch,
@@ -155,6 +203,8 @@ ROWS = [
     class_pca_of_layer_two_against_its_bound,
     two_layers_against_an_epoch,
     platonic_against_its_products,
+    leave_one_out_against_its_bound,
+    dgl_step_against_the_published_form,
     readout_against_sklearn,
     epoch_against_dataloader,
 ]

@@ -37,9 +37,10 @@ def draw(results: StudyResults, options: Options) -> Figure:
         depths = sorted(mine["depth"].unique())
         for depth, colour in zip(depths, ladder(len(depths)), strict=True):
             told = over(mine[(mine["kernel"] == kernel) & (mine["depth"] == depth)], "width", "error", True)
-            line(ax, told, f"{depth} hidden layer{'s' * (depth > 1)}", colour, marker="o", ms=3.5)
-        start = told["mean"].iloc[0] * (told.index[0] / told.index.to_numpy()) ** 0.5
-        ax.plot(told.index, start, color="#777777", ls=":", label="1 / root of the width")
+            line(ax, told, f"{depth} hidden layer{'s' if depth > 1 else ''}", colour, marker="o", ms=3.5)
+        widths = told.index.to_numpy(float)
+        start = told["mean"].iloc[0] * (widths[0] / widths) ** 0.5
+        ax.plot(widths, start, color="#777777", ls=":", label="1 / root of the width")
     legend(axes)
     return figure
 
