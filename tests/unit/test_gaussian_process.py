@@ -35,7 +35,7 @@ def test_leave_one_out_is_what_refits_without_each_sample_predict(kernel):
 
 @pytest.mark.parametrize("objective", ["mse", "variance", "log_predictive"])
 def test_the_closed_form_gradient(kernel, objective, monkeypatch):
-    monkeypatch.setattr(gp, "BLOCK", 3)
+    monkeypatch.setattr(kernels, "STRIP", 3)
     y = normal(8, 2, seed=1)
 
     def loss(k):

@@ -102,7 +102,8 @@ def test_the_directions_are_of_the_augmented_points():
     labels = (x[:, 1] > x[:, 0]).long().numpy()
     signs = torch.from_numpy(2.0 * labels - 1)[:, None]
     found = augmented.directions(x.numpy(), labels, signs)
-    right = np.linalg.svd(np.column_stack([x, signs]), full_matrices=False)[2]
+    whole = np.column_stack([x, signs])
+    right = np.linalg.svd((whole - whole.mean(0)) / whole.std(0), full_matrices=False)[2]
     for i in range(3):
         vector, _ = found[f"component {i + 1}"]
         np.testing.assert_allclose(np.abs(vector @ right[i]), 1, rtol=1e-9)

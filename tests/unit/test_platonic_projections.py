@@ -15,25 +15,28 @@ def blobs():
     return rings()
 
 
-@pytest.mark.parametrize("beta", [2.0, 30.0, 1e7])
-def test_platonic_pca_is_the_pca_of_the_augmented_features(blobs, beta):
+def standardised(whole):
+    return (whole - whole.mean(dim=0)) / whole.std(dim=0, correction=0)
+
+
+def test_platonic_pca_is_the_pca_of_the_augmented_features_standardised(blobs):
     inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
-    weighed = torch.linspace(0.5, 2, 600, dtype=torch.float64)[:, None] * y  # leaves no two classes equal
-    found = platonic.components(inputs, linalg.Gram(5, 3).add(inputs.x, weighed).second, beta)
-    right = torch.linalg.svd(torch.cat([inputs.x, beta * weighed], dim=1), full_matrices=False).Vh[:7]
+    weighed = torch.linspace(0.5, 2, 600, dtype=torch.float64)[:, None] * y
+    found = platonic.components(inputs, linalg.Gram(5, 3).add(inputs.x, weighed))
+    whole = standardised(torch.cat([inputs.x, weighed], dim=1))
+    right = torch.linalg.svd(whole, full_matrices=False).Vh[:7]
     assert found.shape == (8, 7)
-    for k in range(1, 8):
-        assert torch.allclose(found[:, :k] @ found[:, :k].T, right[:k].T @ right[:k], atol=1e-6)
+    assert torch.allclose(found, linalg.fix_signs(right.T), atol=1e-8)
     assert (found.gather(0, found.abs().argmax(0, keepdim=True)) > 0).all()
 
 
-def test_classes_of_equal_size_leave_no_component_to_rounding(blobs):
-    """Y^T Y is 200 I here: at a large beta the components are those that a moderate one tends to."""
-    inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
-    gram = linalg.Gram(5, 3).add(inputs.x, y)
-    at = {beta: platonic.components(inputs, gram.second, beta) for beta in (1e3, 1e5, 1e7)}
-    for beta in (1e5, 1e7):
-        assert torch.allclose(at[beta], at[1e3], atol=1e-3)
+def test_constant_columns_have_the_last_components(blobs):
+    gram = linalg.Gram(6, 3).add(
+        torch.cat([blobs.train.x.double(), torch.full((600, 1), 7.0)], 1), blobs.task.targets(blobs.train.y)
+    )
+    axes = linalg.correlation_axes(gram)
+    assert torch.allclose(axes.T @ axes, torch.eye(9, dtype=torch.float64), atol=1e-12)
+    assert axes[5, :7].abs().max() < 1e-12  # one for the constant, one as the classes add up to one
 
 
 def test_sorted_pca_takes_samples_at_even_steps_along_the_first_component():
@@ -86,16 +89,17 @@ def test_samples_are_weighed_by_the_average_of_their_errors(blobs, monkeypatch):
 
 @pytest.mark.parametrize("solver", ["pinv", "ridge"])
 def test_weighted_samples_make_the_targets(blobs, solver):
-    """T = [Z | beta d Y] P with the principal components P of that matrix, of thesis section 7.9.3."""
+    """T = [Z | beta d Y] P with the principal components P of [Z | d Y], of thesis section 7.9.3."""
     inputs, y = inputs_of(blobs), blobs.task.targets(blobs.train.y, torch.float64)
     options = platonic.Options(solver=solver, beta=50.0, strength=1e-12 if solver == "ridge" else None)
     factor = (platonic.Streamed if solver == "ridge" else platonic.Direct)(inputs, y, options)
     weight = torch.linspace(0.5, 2, 600, dtype=torch.float64)[:, None]
     given = platonic.augmented(inputs, factor.gram, y, weight)
-    found = factor.weights(platonic.components(inputs, given.second, 50.0), given)
+    found = factor.weights(platonic.components(inputs, given.gram), given)
     z = torch.cat([torch.ones(600, 1, dtype=torch.float64), inputs.x], dim=1)
     whole = torch.cat([inputs.x, 50 * weight * y], dim=1)
-    target = whole @ linalg.fix_signs(torch.linalg.svd(whole, full_matrices=False).Vh[:7].T)
+    principal = torch.linalg.svd(standardised(torch.cat([inputs.x, weight * y], dim=1)), full_matrices=False).Vh[:7]
+    target = whole @ linalg.fix_signs(principal.T)
     expected = z @ torch.linalg.lstsq(z, target).solution
     assert torch.allclose(inputs.x @ found.weight.T + found.bias, expected, atol=1e-6)
 

@@ -18,9 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from layerwise import linalg
 from layerwise.errors import LayerwiseError
+from layerwise.kernels import symmetric_product
 
 Objective = Literal["mse", "variance", "log_predictive"]
-BLOCK = 256  # rows of a symmetric product that are multiplied at once
 
 
 def leave_one_out(k: Tensor, y: Tensor, noise: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -194,13 +194,3 @@ class _Inverse(torch.autograd.Function):
         left = torch.cat([inverse * -by_diagonal, other, solved], dim=1)
         right = torch.cat([inverse, solved.T / -2, other.T / -2])
         return symmetric_product(left, right), None, None
-
-
-def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right``, ``(N, N)``, where that is symmetric: half is computed, the other half is its mirror."""
-    found = left.new_empty(len(left), len(left))
-    for start in range(0, len(left), BLOCK):
-        stop = start + BLOCK
-        torch.mm(left[start:stop], right[:, start:], out=found[start:stop, start:])
-        found[stop:, start:stop] = found[start:stop, stop:].T
-    return found

@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from layerwise.errors import LayerwiseError, nearest
 
 BLOCK = 2**18  # numbers of a matrix that are worked on at once: what a processor's cache holds
+STRIP = 256  # rows of a symmetric product that are computed at once
 
 
 def nngp(
@@ -181,7 +182,9 @@ def _kernel(
     squares = other.square().sum(dim=1)[None] / fan_in
     for start in range(0, len(x), rows):
         some = x[start : start + rows]
-        k = (weights[0] / fan_in * some) @ other.T + biases[0]
+        scaled = some * (weights[0] / fan_in) ** 0.5
+        k = _Products.apply(scaled) if same and gradients else scaled @ (other * (weights[0] / fan_in) ** 0.5).T
+        k = k + biases[0]
         q = biases[0] + weights[0] * (squares[0, start : start + rows] if same else some.square().sum(1) / fan_in)
         q, p, theta = q[:, None], biases[0] + weights[0] * squares, k
         for w, b in zip(weights[1:], biases[1:], strict=True):
@@ -215,6 +218,31 @@ def _checked(weights: Any, biases: Any, activation: str) -> tuple[list[Any], lis
 def _finite(*samples: Tensor) -> None:
     if not all(x.sum().isfinite() for x in samples):
         raise LayerwiseError("the samples of a kernel hold NaN or infinity, or overflow: scale or mend them")
+
+
+class _Products(torch.autograd.Function):
+    """``x x^T``, of which half is computed, and whose gradient takes one product where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return symmetric_product(x, x.T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_products: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (by_products + by_products.T) @ x
+
+
+def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``left @ right``, ``(N, N)``, where that is symmetric: half is computed, the other half is its mirror."""
+    found = left.new_empty(len(left), len(left))
+    for start in range(0, len(left), STRIP):
+        stop = start + STRIP
+        torch.mm(left[start:stop], right[:, start:], out=found[start:stop, start:])
+        found[stop:, start:stop] = found[start:stop, stop:].T
+    return found
 
 
 class _ArcCosine(torch.autograd.Function):

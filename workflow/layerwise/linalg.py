@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -155,30 +154,22 @@ def whitening(gram: Gram, epsilon: float) -> Tensor:
     return (vectors * (values + epsilon).rsqrt()) @ vectors.T
 
 
-def augmented_axes(second: Tensor, features: int, beta: float) -> Tensor:
-    """Return the axes of ``[Z | beta Y]``, the eigenvectors ``(d + k, d + k)`` of its second moments.
+def correlation_axes(gram: Gram) -> Tensor:
+    """Return the principal components of ``[Z Y]`` with each column standardised, as columns ``(d + k, d + k)``.
 
-    Parameters
-    ----------
-    second
-        Second moments ``(d + k, d + k)`` of ``[Z | Y]``, for d `features`.
-    beta
-        May be large: it goes onto a square root, as in the moments beta^2 would drown Z in rounding.
+    Those without variance, of constant columns, come last.
     """
-    values, vectors = eigh(second)
-    root = values.clamp(min=0).sqrt()[:, None] * vectors.T
-    root[:, features:] *= beta
-    _, values, right = torch.linalg.svd(root)
-    axes = right.T
-    sizes = values.tolist()
-    cuts = [i for i in range(1, len(sizes)) if sizes[i - 1] - sizes[i] > 1e-10 * sizes[i - 1]]
-    for start, stop in pairwise([0, *cuts, len(sizes)]):
-        if stop - start > 1 and sizes[start] > 1e-9 * sizes[0]:
-            # Classes of equal size leave the axes among the columns of Y open up to a term of 1 / beta^2, which
-            # rounding hides. It makes them the axes of Y^T Z Z^T Y, and their shares of Z hold that to many digits.
-            shares = axes[:features, start:stop]
-            axes[:, start:stop] = axes[:, start:stop] @ eigh(shares.T @ shares / shares.square().sum())[1]
-    return fix_signs(axes)
+    moment = gram.moment(centre=True)
+    scale = inverse_scale(gram, moment)
+    return eigh(moment.mul_(scale).mul_(scale[:, None]))[1]
+
+
+def inverse_scale(gram: Gram, covariance: Tensor) -> Tensor:
+    """Return one over the standard deviation of each column of ``[Z Y]``, ``(d + k,)``, zero for constant ones."""
+    variance = covariance.diagonal().clamp(min=0)
+    rounding = 1e-12 if gram.products == torch.float64 else 1e-5
+    varies = variance > rounding * gram.second.diagonal() / gram.n  # below: the rounding of a constant
+    return torch.where(varies, variance.rsqrt(), 0.0)
 
 
 class Equations:
@@ -194,13 +185,10 @@ class Equations:
         moment = gram.moment(centre=True)
         self.n, mean = gram.n, gram.sums / gram.n
         self.mean_z, self.mean_y = mean[:d], mean[d:]
-        variance = moment.diagonal()[:d].clamp(min=0)
-        rounding = 1e-12 if gram.products == torch.float64 else 1e-5
-        varies = variance > rounding * gram.second.diagonal()[:d] / gram.n  # below: the rounding of a constant
-        self.constant = d - int(varies.sum())
+        self.inverse_scale = inverse_scale(gram, moment)[:d]
+        self.constant = d - int(self.inverse_scale.count_nonzero())
         if self.constant == d and bool(torch.isfinite(moment).all()):
             raise LayerwiseError("all features are constant: nothing can be read out of them")
-        self.inverse_scale = torch.where(varies, variance.rsqrt(), 0.0)
         self.cross = moment[:d, d:] * self.inverse_scale[:, None]  # (d, k)
         self.power = moment.diagonal()[d:].sum()
         # In place, for at ten thousand features each copy is a gigabyte.

@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import new, provenance
 from layerwise.figures.toy_regions import DOTS
-from layerwise.linalg import Gram, augmented_axes
+from layerwise.linalg import Gram, correlation_axes
 from layerwise.results import StudyResults
 
 GREYS = ("#000000", "#666666", "#aaaaaa")
@@ -72,10 +72,10 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def directions(x: np.ndarray, labels: np.ndarray, signs: Any) -> dict[str, tuple[np.ndarray, str]]:
-    """Return the principal components of ``[X | Y]`` (uncentred, as in the fits) and w*, each of unit length."""
+    """Return the principal components of ``[X | Y]`` (columns standardised, as in the fits) and w*, each of unit length."""
     points = signs.new_tensor(x)
     gram = Gram(2, 1).add(points, signs)
-    axes = augmented_axes(gram.second, 2, 1.0).numpy()
+    axes = correlation_axes(gram).numpy()
     normal = LinearSVC(C=100.0, dual=False).fit(x, labels).coef_[0]
     found = {f"component {i + 1}": (axes[:, i], colour) for i, colour in enumerate(GREYS)}
     return {**found, "w*": (np.append(normal / np.linalg.norm(normal), 0.0), OPTIMUM)}
@@ -85,7 +85,7 @@ def caption(results: StudyResults, options: Options) -> str:
     text = "Left: points of two classes (colours). Beside: the same with their label, -1 or +1, as a third coordinate"
     if options.components:
         text += (
-            ", from three sides; the principal components of this augmented representation, not centred, and the "
+            ", from three sides; the principal components of this augmented representation, its columns standardised, and the "
             "normal of the line that a linear support vector machine finds in the plane"
         )
     files = [f"datasets/{name}" for name in options.datasets]

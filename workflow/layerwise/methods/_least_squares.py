@@ -111,8 +111,8 @@ class Streamed:
         equations, options, n = self.equations, self.options, self.inputs.fan_in
         cross, mean_y = equations.cross, equations.mean_y
         if given is not None:
-            mean_y = given.mean
-            cross = given.second[:n, n:] / equations.n - torch.outer(equations.mean_z, mean_y)
+            mean_y = given.gram.sums[n:] / given.gram.n
+            cross = given.gram.second[:n, n:] / given.gram.n - torch.outer(equations.mean_z, mean_y)
             cross = equations.inverse_scale[:, None] * cross
         ones, on_z, on_y = _pad(projection, self.given).double().split([1, n, self.y.shape[1]])
         scale = torch.where(equations.inverse_scale > 0, 1 / equations.inverse_scale, 0.0)[:, None]

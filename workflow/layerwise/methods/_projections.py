@@ -9,7 +9,7 @@ from torch import Tensor
 
 from layerwise import greedy, shards
 from layerwise.errors import LayerwiseError
-from layerwise.linalg import Gram, augmented_axes, principal
+from layerwise.linalg import Gram, correlation_axes, principal
 
 
 @dataclass(frozen=True)
@@ -20,47 +20,44 @@ class Augmented:
     ----------
     y
         Weighted Y ``(m, k)`` of the samples of this process.
-    second
-        Sums of second moments of ``[Z | Y]`` over all samples, ``(n + k, n + k)``.
-    mean
-        Mean of Y over all samples, ``(k,)``.
+    gram
+        Sums of Z and weighted Y over all samples.
     """
 
     y: Tensor
-    second: Tensor
-    mean: Tensor
+    gram: Gram
 
 
 def augmented(inputs: greedy.Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> Augmented:
     """Return the augmented features, of the Gram of Z and Y where all samples weigh the same."""
     n = inputs.fan_in
     if weight is None:
-        return Augmented(y, gram.second, gram.sums[n:] / gram.n)
-    weighted, second = weight * y, gram.second.clone()
+        return Augmented(y, gram)
+    weighted, found = weight * y, Gram(n, y.shape[1], inputs.device, gram.products)
     rows = weighted.double()
-    cross, squares, sums = torch.zeros_like(second[:n, n:]), rows.T @ rows, rows.sum(dim=0)
+    cross, squares, sums = torch.zeros_like(gram.second[:n, n:]), rows.T @ rows, rows.sum(dim=0)
     for z, samples in inputs.batches():
         cross += z.double().T @ rows[samples]
     shards.add(cross, squares, sums)
-    second[:n, n:], second[n:, :n], second[n:, n:] = cross, cross.T, squares
-    return Augmented(weighted, second, sums / gram.n)
+    found.n, found.sums = gram.n, torch.cat([gram.sums[:n], sums])
+    found.second = gram.second.clone()
+    found.second[:n, n:], found.second[n:, :n], found.second[n:, n:] = cross, cross.T, squares
+    return Augmented(weighted, found)
 
 
-def components(inputs: greedy.Inputs, second: Tensor, beta: float) -> Tensor:
-    """Return the principal components of ``[Z | beta Y]``, not centred, as columns ``(n + k, width)``.
+def components(inputs: greedy.Inputs, gram: Gram) -> Tensor:
+    """Return the principal components of ``[Z | Y]``, columns standardised, as columns ``(n + k, width)``.
 
-    Parameters
-    ----------
-    second
-        Sums of second moments of ``[Z | Y]``, ``(n + k, n + k)``.
+    That the thesis standardises them it does not say. Only so do its tables come out: without, beta makes the labels
+    the first k components and leaves the others none, and MNIST, 784 units, has 86.9 % for the 91.5 of table 7.2.
     """
-    most = len(second)
+    most = inputs.fan_in + gram.targets
     if inputs.width > most:
         raise LayerwiseError(
             f"{inputs.name}: Platonic PCA has n + k = {most} components here, and {inputs.width} are asked for: "
             "use a smaller width, or projection sorted or random"
         )
-    return augmented_axes(second, inputs.fan_in, beta)[:, : inputs.width]
+    return correlation_axes(gram)[:, : inputs.width]
 
 
 def sorted_samples(inputs: greedy.Inputs) -> Tensor:
