@@ -20,6 +20,8 @@ from layerwise import estimators, plugins
 from layerwise.data import Features, Split, Task
 from layerwise.estimators import (
     DensityMatrixTransformer,
+    DGLClassifier,
+    DGLRegressor,
     PCATransformer,
     PlatonicClassifier,
     PlatonicRegressor,
@@ -105,6 +107,7 @@ def test_a_classifier_gives_what_its_method_gives(digits):
         (PlatonicClassifier(layers=("dense 100", "tanh"), solver="ridge", alpha=0.1, random_state=0), 0.85),
         (RidgeReadoutClassifier(), 0.8),
         (SGDNetworkClassifier(lr=0.01, epochs=15, random_state=0), 0.85),
+        (DGLClassifier(epochs=15, random_state=0), 0.85),
         (make_pipeline(DensityMatrixTransformer(layers=("dense 40", "relu")), RidgeReadoutClassifier()), 0.8),
         (make_pipeline(RandomFeaturesTransformer(random_state=0), RidgeReadoutClassifier()), 0.8),
     ],
@@ -119,6 +122,7 @@ def test_digits_are_told_apart(digits, estimator, least):
     [
         PlatonicRegressor(layers=("dense 32", "tanh"), alpha=0.1, random_state=0),
         RidgeReadoutRegressor(),
+        DGLRegressor(layers=("dense 16", "relu"), epochs=10, noise=0.1, random_state=0),
         SGDNetworkRegressor(layers=("dense 8", "tanh"), lr=0.02, epochs=20, random_state=0),
     ],
 )

@@ -31,9 +31,8 @@ def test_platonic_pca_is_the_pca_of_the_augmented_features_standardised(blobs):
 
 
 def test_constant_columns_have_the_last_components(blobs):
-    gram = linalg.Gram(6, 3).add(
-        torch.cat([blobs.train.x.double(), torch.full((600, 1), 7.0)], 1), blobs.task.targets(blobs.train.y)
-    )
+    x = torch.cat([blobs.train.x.double(), torch.full((600, 1), 7.0)], dim=1)
+    gram = linalg.Gram(6, 3).add(x, blobs.task.targets(blobs.train.y))
     axes = linalg.correlation_axes(gram)
     assert torch.allclose(axes.T @ axes, torch.eye(9, dtype=torch.float64), atol=1e-12)
     assert axes[5, :7].abs().max() < 1e-12  # one for the constant, one as the classes add up to one

@@ -16,9 +16,12 @@ from layerwise.estimators.closed_form import (
     RidgeReadoutRegressor,
 )
 from layerwise.estimators.gradient import SGDNetworkClassifier, SGDNetworkRegressor
+from layerwise.estimators.layerwise_losses import DGLClassifier, DGLRegressor
 from layerwise.estimators.transformers import DensityMatrixTransformer, PCATransformer, RandomFeaturesTransformer
 
 __all__ = [
+    "DGLClassifier",
+    "DGLRegressor",
     "DensityMatrixTransformer",
     "PCATransformer",
     "PlatonicClassifier",

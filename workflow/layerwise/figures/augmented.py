@@ -72,7 +72,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def directions(x: np.ndarray, labels: np.ndarray, signs: Any) -> dict[str, tuple[np.ndarray, str]]:
-    """Return the principal components of ``[X | Y]`` (columns standardised, as in the fits) and w*, each of unit length."""
+    """Return the principal components of ``[X | Y]``, its columns standardised, and w*, each of unit length."""
     points = signs.new_tensor(x)
     gram = Gram(2, 1).add(points, signs)
     axes = correlation_axes(gram).numpy()
@@ -85,8 +85,8 @@ def caption(results: StudyResults, options: Options) -> str:
     text = "Left: points of two classes (colours). Beside: the same with their label, -1 or +1, as a third coordinate"
     if options.components:
         text += (
-            ", from three sides; the principal components of this augmented representation, its columns standardised, and the "
-            "normal of the line that a linear support vector machine finds in the plane"
+            ", from three sides; the principal components of this augmented representation, its columns standardised, "
+            "and the normal of the line that a linear support vector machine finds in the plane"
         )
     files = [f"datasets/{name}" for name in options.datasets]
     return f"{text}. The first {POINTS} training points. {provenance(results, *files)}"
