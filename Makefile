@@ -62,6 +62,7 @@ report: setup ## Snakemake's own report of a study, in report.zip
 bench: setup ## speed as ratios to named peers, and a study timed from nothing
 	python bench/methods.py
 	python bench/platonic.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
+	python bench/dgl.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
 	python bench/study.py $(STUDY) --cores $(CORES)
 
 adopt: setup ## dvc pull, then let Snakemake take the files as its own
