@@ -46,14 +46,6 @@ def main() -> None:
     draw = torch.Generator().manual_seed(0)
     weight = (torch.randn(WIDTH, x.shape[1], generator=draw) * (2 / x.shape[1]) ** 0.5).requires_grad_()
     print(f"{machine.processor()}, {arguments.threads} thread(s), torch {torch.__version__}")
-    for share in (1e-3, 1e-1):
-        exact, gradient = step(x[:4000], y[:4000], weight, 0, share)
-        print(f"4,000 samples, noise {share:g}, landmarks: error of the loss, angle of its gradient to the exact one")
-        for count in (250, 500, 1000, 2000):
-            loss, other = step(x[:4000], y[:4000], weight, count, share)
-            cosine = float((gradient * other).sum() / gradient.norm() / other.norm())
-            angle = float(torch.rad2deg(torch.acos(torch.tensor(min(cosine, 1.0)))))
-            print(f"  {count:6,}: {loss / exact - 1:+.2%}, {angle:.1f} degrees")
     for samples, landmarks in ((2000, 0), (4000, 0), (6000, 0), (6000, 1000), (20_000, 1000), (len(x), 1000)):
         some, given = x[:samples], y[:samples]
         with machine.metered(CPU) as resting:
@@ -65,6 +57,14 @@ def main() -> None:
         how = f"{landmarks:,} landmarks" if landmarks else "the whole kernel"
         beyond = reading["peak_memory_mb"] - resting["peak_memory_mb"]
         print(f"{samples:6,} samples, {how:16}: {seconds:6.2f} s, {beyond:6.0f} MB")
+    for share in (1e-3, 1e-1):
+        exact, gradient = step(x[:4000], y[:4000], weight, 0, share)
+        print(f"4,000 samples, noise {share:g}, landmarks: error of the loss, angle of its gradient to the exact one")
+        for count in (250, 500, 1000, 2000):
+            loss, other = step(x[:4000], y[:4000], weight, count, share)
+            cosine = float((gradient * other).sum() / gradient.norm() / other.norm())
+            angle = float(torch.rad2deg(torch.acos(torch.tensor(min(cosine, 1.0)))))
+            print(f"  {count:6,}: {loss / exact - 1:+.2%}, {angle:.1f} degrees")
 
 
 if __name__ == "__main__":
