@@ -20,7 +20,7 @@ TINY = {
     "title": "Tiny DGL",
     "seeds": 2,
     "readouts": False,
-    "leave_out": ["away"],
+    "leave_out": {"away": "an hour"},
     "datasets": {
         "digits": {"source": "digits", "subset": 60, "test_subset": 50, "valid": 20},
         "away": {"source": "torchvision", "name": "MNIST"},

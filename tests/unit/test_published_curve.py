@@ -42,4 +42,7 @@ def test_a_row_of_data_that_are_left_out_is_not_run_and_says_how_to():
     entries = [{"item": "fig7.4", "network": "away/a", "measure": "train_mse"}]
     row = verdicts(plan(entries=entries), fits()).iloc[0]
     assert row["verdict"] == "not run"
-    assert row["reason"] == "the data set away is left out; delete its name under leave_out in studies/s.yaml to run it"
+    assert (
+        row["reason"]
+        == "the data set away is left out: an hour; delete its line under leave_out in studies/s.yaml to run it"
+    )

@@ -34,14 +34,16 @@ def test_data_sets_may_have_seeds_of_their_own(tmp_path):
 
 
 def test_a_data_set_that_is_left_out_is_checked_and_not_run(tmp_path):
-    study = load(tmp_path, **TWO, leave_out=["more"])
+    study = load(tmp_path, **TWO, leave_out={"more": "an hour"})
     assert list(study.networks) == ["digits"]
-    assert study.left_out == ("more",)
+    assert study.left_out == {"more": "an hour"}
     assert study.looks() == [("lsd", "digits", "d4/ridge")]
     wrong = {**TWO, "networks": {**TWO["networks"], "more": ["d5/ridge"]}}
-    assert "no segment 'd5'" in refused(tmp_path, edited(**wrong, leave_out=["more"]))
-    assert "leave_out: no data set 'moer'" in refused(tmp_path, edited(**TWO, leave_out=["moer"]))
-    assert "nothing is left of the study" in refused(tmp_path, edited(**TWO, leave_out=["more", "digits"]))
+    assert "no segment 'd5'" in refused(tmp_path, edited(**wrong, leave_out={"more": "an hour"}))
+    assert "leave_out: no data set 'moer'" in refused(tmp_path, edited(**TWO, leave_out={"moer": "an hour"}))
+    assert "nothing is left of the study" in refused(
+        tmp_path, edited(**TWO, leave_out={"more": "an hour", "digits": "no time"})
+    )
 
 
 def test_a_study_extends_another_as_far_as_it_fits(tmp_path):

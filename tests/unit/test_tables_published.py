@@ -28,7 +28,7 @@ def rows(**more):
 @pytest.fixture
 def left(tiny) -> StudyResults:
     """The tiny study, with a data set that it names and leaves out."""
-    return StudyResults(dataclasses.replace(tiny.study, left_out=("away",)))
+    return StudyResults(dataclasses.replace(tiny.study, left_out={"away": "an hour"}))
 
 
 def test_a_row_holds_what_is_published_and_what_was_measured(left):

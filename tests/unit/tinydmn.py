@@ -34,7 +34,7 @@ TINY = {
     "name": "tinydmn",
     "title": "Tiny DMN",
     "seeds": {"mnist": 2, "few": 1, "cifar100": 2},
-    "leave_out": ["cifar100"],
+    "leave_out": {"cifar100": "hours"},
     "datasets": {
         "mnist": {"source": "digits", "subset": 60, "test_subset": 50, "valid": 20},
         "few": {"source": "digits", "subset": 40, "test_subset": 50, "valid": 20},

@@ -35,7 +35,7 @@ def test_a_method_that_is_not_shared_is_refused(workplace: Workplace):
 
 
 def test_each_data_set_runs_with_its_own_seeds(empty: Workplace):
-    more = TINY.replace("seeds: 2", "seeds: {digits: 2, few: [7]}\nleave_out: [never]\nreadouts: false")
+    more = TINY.replace("seeds: 2", "seeds: {digits: 2, few: [7]}\nleave_out: {never: an hour}\nreadouts: false")
     more = more.replace("valid: 0.2}\n", "valid: 0.2}\n  few: {source: digits, subset: 500}\n", 1)
     more = more.replace("  few:", "  never: {source: torchvision, name: CIFAR100, download: false}\n  few:", 1)
     more = more.replace("probes:", "  few: {d4/ridge: few images}\n  never: {d4/ridge: not here}\nprobes:")
@@ -46,5 +46,5 @@ def test_each_data_set_runs_with_its_own_seeds(empty: Workplace):
     assert {p.name for p in empty.results("networks", "few").iterdir()} == {"seed7"}
     assert json.loads((empty.node("d4") / "score.json").read_text())["kind"] == "features"
     assert empty.plan("tiny") == []
-    empty.edit("leave_out: [never]", "leave_out: []")
+    empty.edit("leave_out: {never: an hour}", "leave_out: {}")
     assert "prepare data set never" in empty.plan("tiny")

@@ -26,7 +26,7 @@ from layerwise.study_check import measured_by
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
-LEFT_OUT = "the data set {} is left out; delete its name under leave_out in {} to run it"
+LEFT_OUT = "the data set {} is left out: {}; delete its line under leave_out in {} to run it"
 NO_CAUSE = "no cause found yet"
 WIDE = "within the interval of the seeds, though not within the tolerance"
 ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
@@ -162,7 +162,9 @@ def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str
     absent = [d for d in study.left_out if any(n.startswith(f"{d}/") for n in networks)]
     if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
-        reason = LEFT_OUT.format(absent[0], study.file) if absent else entry.get("reason", NOBODY)
+        reason = (
+            LEFT_OUT.format(absent[0], study.left_out[absent[0]], study.file) if absent else entry.get("reason", NOBODY)
+        )
         return {**said, **unmeasured, "verdict": "not run", "reason": reason}
     measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v.metric, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}

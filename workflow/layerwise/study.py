@@ -62,7 +62,7 @@ class Study:
     networks
         For each data set, the networks as ``{path: label}``.
     left_out
-        Data sets that the study names and does not run, whose published rows are then *not run*.
+        Data sets that the study names and does not run, with why. Their published rows are *not run*.
     seeds, seeds_by_dataset
         The seeds of all data sets together, and those of each.
     keep
@@ -82,7 +82,7 @@ class Study:
     datasets: dict[str, dict[str, Any]]
     segments: dict[str, SegmentSpec]
     networks: dict[str, dict[str, str]]
-    left_out: tuple[str, ...]
+    left_out: dict[str, str]
     seeds_by_dataset: dict[str, tuple[int, ...]]
     keep: tuple[str, ...] | None
     readouts: bool
@@ -269,7 +269,7 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
     if isinstance(whole.get("seeds"), dict):
         taken["seeds"] = {d: n for d, n in whole["seeds"].items() if d in networks}
-    taken["leave_out"] = [d for d in whole.get("leave_out", []) if d in networks]
+    taken["leave_out"] = {d: why for d, why in whole.get("leave_out", {}).items() if d in networks}
     return taken | _without(raw, "extends")
 
 
@@ -322,7 +322,7 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
         datasets=raw["datasets"],
         segments={n: _segment(n, s) for n, s in raw["segments"].items()},
         networks=networks,
-        left_out=tuple(raw.get("leave_out", ())),
+        left_out=raw.get("leave_out", {}),
         seeds_by_dataset=seeds,
         keep=None if keep == "all" else tuple(keep),
         readouts=raw.get("readouts", True),
