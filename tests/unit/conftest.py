@@ -75,7 +75,7 @@ def fitted(folder: Path, name: str, raw: dict) -> Path:
         for dataset in plan.networks:
             steps.prepare_dataset(plan, dataset, folder)
         data = {dataset: steps.read_dataset(plan, dataset) for dataset in plan.networks}
-        for node in sorted(plan.nodes(), key=lambda n: (n.depth, bool(plan.segment(n.path).uses))):
+        for node in plan.nodes():
             steps.fit(plan, node, data[node.dataset], cpu)
             steps.represent(plan, node, data[node.dataset], cpu)
         for probe, dataset, path in plan.looks():

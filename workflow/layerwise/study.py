@@ -94,11 +94,16 @@ class Study:
     raw: dict[str, Any] = field(repr=False)
 
     def paths(self, dataset: str) -> list[str]:
-        """Return every node of a data set's trie, parents first."""
+        """Return every node of a data set's trie, parents first, and what a node uses before it."""
         wanted = list(self.networks.get(dataset, {}))
         for path in wanted:  # grows while it is walked: a used network may use another
             wanted += [u for p in prefixes(path) for u in self.segment(p).uses if u not in wanted]
-        return sorted({p for path in wanted for p in prefixes(path)}, key=lambda p: (p.count("/"), p))
+        nodes = {p for path in wanted for p in prefixes(path)}
+        return sorted(nodes, key=lambda p: (self._rank(p), p.count("/"), p))
+
+    def _rank(self, path: str) -> int:
+        """Return how many networks have to be fitted one after the other for a node to use the last of them."""
+        return max((1 + self._rank(u) for p in prefixes(path) for u in self.segment(p).uses), default=0)
 
     def nodes(self) -> list[Node]:
         """Return all nodes of the study."""

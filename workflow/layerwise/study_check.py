@@ -28,9 +28,10 @@ def check(study: Study) -> None:
     for dataset, networks in study.networks.items():
         if dataset not in study.datasets:
             raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
+        for path in networks:
+            _check_uses(study, path)
         for path in study.paths(dataset):
             study.segment(path)
-            _check_uses(study, path)
         for path in networks:
             if words.parse(study.segment(path).layers[-1]).width != "outputs":
                 raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")

@@ -59,9 +59,9 @@ def _measured(results: StudyResults, network: str | None, measure: str) -> tuple
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    out = f" Empty cells: not run ({', '.join(results.study.left_out)} left out), or no such control."
+    away = f"not run ({', '.join(results.study.left_out)} left out), or " if results.study.left_out else ""
     return (
         f"Accuracies in %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % "
-        f"Student-t interval over n seeds.{out} Measured on {'; '.join(results.machines)}. "
-        f"Source: results/{results.study.name}/fits.csv."
+        f"Student-t interval over n seeds. Empty cells: {away}no such control. "
+        f"Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."
     )
