@@ -74,6 +74,19 @@ def test_a_linear_kernel_needs_its_features_alone():
         assert torch.allclose(dense, linear, rtol=1e-10)
 
 
+@pytest.mark.parametrize("draw", range(8))
+def test_a_sample_that_alone_has_a_feature_breaks_no_loss_in_float32(draw):
+    h, y = normal(50, 3, seed=draw), normal(50, 2, seed=100 + draw)
+    h[:, 2], h[7, 2] = 0, 40.0
+    others = torch.arange(50) != 7  # of the seventh 6e-9 is left
+    exact = gp.linear_leave_one_out(h, y, 1e-5)
+    rough = gp.linear_leave_one_out(h.float(), y.float(), 1e-5)
+    for one, other in zip(exact, rough, strict=True):
+        assert torch.allclose(one[others], other[others].double(), rtol=1e-3, atol=1e-6)
+    assert float(gp.loss(*rough)) < 2 * float(gp.loss(*exact))
+    assert torch.isfinite(gp.loss(*rough, objective="log_predictive"))
+
+
 def test_before_the_read_out_the_loss_tends_to_the_least_squares_distance():
     """DGL eq. 8: to leading order in d / N, so that the difference halves as the samples double."""
     y, h = normal(4000, 2, seed=1), normal(4000, 5)
