@@ -60,7 +60,7 @@ def linear_leave_one_out(h: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Te
     moment = h.T @ h
     factor = linalg.cholesky(moment, noise)
     half = torch.linalg.solve_triangular(factor, h.T, upper=False)  # (d, N)
-    # B_nn s2, next to nothing for a sample that alone has a feature: below rounding it would divide by noise, or by zero.
+    # B_nn s2, next to nothing for a sample that alone has a feature. Below rounding, dividing by it gives anything.
     left = (1 - half.square().sum(dim=0)).clamp(min=10 * torch.finfo(h.dtype).eps)
     return (y - half.T @ (half @ y)) / left[:, None], noise / left
 
