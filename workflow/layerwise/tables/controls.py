@@ -30,6 +30,8 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
     rows = []
     for name in dict.fromkeys(name for controls in options.against.values() for name in controls):
         dataset, path = name.split("/", 1)
+        if dataset in results.study.left_out:
+            continue
         measure = results.measure(dataset)
         row: dict[str, object] = {
             "dataset": dataset,
