@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,7 +35,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     figure.set_figwidth(figure.get_figwidth() + 1.6)
     for ax, network in zip(axes, networks, strict=True):
         mine = seen(results, table, network, "monitor")
-        ax.set_title(title(results, network), loc="left")
+        ax.set_title(textwrap.fill(title(results, network), 34), loc="left")
         ax.set_xlabel("step")
         if mine is None:
             empty(ax)
@@ -44,7 +45,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
             shown = mine.dropna(subset=["bottleneck"])
             shown = shown[shown["step"] > 0]  # before training it is a hundred times what comes after
             line(ax, over(shown, "step", "bottleneck"), "information bottleneck", BLACK)
-            ax.set_ylabel("loss of the information bottleneck")
+            ax.set_yscale("symlog", linthresh=100)  # it starts in the thousands and ends below zero
+            ax.set_ylabel("loss of the information bottleneck\n(log scale beyond 100 either way)")
             continue
         ax.set_yscale("log")
         layers = sorted(mine["layer"].unique())
@@ -54,7 +56,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
             ax,
             over(mine[mine["layer"] == layers[0]], "step", own, True),
             f"the network's own {OWN[own]}",
-            (0.0, 0.0, 0.0),
+            BLACK,
+            linestyle="-" if own == "mse" else "--",
         )
         decimal_ticks(ax.yaxis)
         ax.set_ylabel("loss on training samples (log scale)")
