@@ -34,14 +34,9 @@ def test_data_sets_may_have_seeds_of_their_own(tmp_path):
 
 
 def test_a_data_set_that_is_left_out_is_checked_and_not_run(tmp_path):
-    figures = {
-        "a": {"figure": "accuracy_seconds", "dataset": "digits"},
-        "b": {"figure": "accuracy_seconds", "dataset": "more"},
-    }
-    study = load(tmp_path, **{**TWO, "figures": figures}, leave_out={"more": "an hour"})
+    study = load(tmp_path, **TWO, leave_out={"more": "an hour"})
     assert list(study.networks) == ["digits"]
     assert study.left_out == {"more": "an hour"}
-    assert set(study.figures) == {"a"}
     assert study.looks() == [("lsd", "digits", "d4/ridge")]
     wrong = {**TWO, "networks": {**TWO["networks"], "more": ["d5/ridge"]}}
     assert "no segment 'd5'" in refused(tmp_path, edited(**wrong, leave_out={"more": "an hour"}))

@@ -94,6 +94,7 @@ TINY = {
         "epochs": {"figure": "histories", "dataset": "mnist", "networks": ["d4/head", "c4+head"]},
         "seconds": {"figure": "histories", "dataset": "mnist", "networks": ["d4/head", "c4+head"], "x": "seconds"},
         "left": {"figure": "histories", "dataset": "cifar100", "networks": ["d4/head"]},
+        "left_seconds": {"figure": "accuracy_seconds", "dataset": "cifar100"},
     },
 }
 

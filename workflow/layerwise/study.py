@@ -62,8 +62,7 @@ class Study:
     networks
         For each data set, the networks as ``{path: label}``.
     left_out
-        Data sets that the study names and does not run, with why. Their published rows are *not run*, and figures of
-        one alone are not drawn.
+        Data sets that the study names and does not run, with why. Their published rows are *not run*.
     seeds, seeds_by_dataset
         The seeds of all data sets together, and those of each.
     keep
@@ -249,8 +248,7 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
     try:
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
         check(study)
-        shown = {n: v for n, v in study.figures.items() if getattr(v.options, "dataset", "") not in study.left_out}
-        study = dataclasses.replace(study, networks=_without(study.networks, *study.left_out), figures=shown)
+        study = dataclasses.replace(study, networks=_without(study.networks, *study.left_out))
         if not study.networks:
             raise LayerwiseError("leave_out: nothing is left of the study; name fewer data sets")
     except LayerwiseError as error:

@@ -8,6 +8,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from layerwise.figures._labels import place
+from layerwise.figures._panels import empty, ran, runs
 from layerwise.figures._style import bar, decimal_ticks, ink, looks, new, over_seeds, provenance
 from layerwise.results import StudyResults
 
@@ -24,11 +25,17 @@ class Options:
 
 def draw(results: StudyResults, options: Options) -> Figure:
     dataset = options.dataset
+    figure = new(7.0, 4.4)
+    ax = figure.add_subplot()
+    ax.set_xlabel("seconds of all fits of the network (log scale)")
+    if not runs(results, dataset):
+        ax.set_title(f"{dataset}: {options.split} split against fit time", loc="left")
+        ax.set_ylabel(f"{options.split} accuracy, %")
+        empty(ax)
+        return figure
     networks = results.networks(dataset, options.networks)
     measure = results.measure(dataset)
     look = looks(results, dataset, networks)
-    figure = new(7.0, 4.4)
-    ax = figure.add_subplot()
     ax.set_xscale("log")
     if measure == "mse":
         ax.set_yscale("log")
@@ -46,7 +53,6 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if high < 1.01 * low:  # a single point, whose range can come out empty on a logarithmic axis
         ax.set_xlim(low / 2, 2 * high)
     decimal_ticks(ax.xaxis)
-    ax.set_xlabel("seconds of all fits of the network (log scale)")
     unit = "mean squared error (log scale)" if measure == "mse" else "accuracy, %"
     ax.set_ylabel(f"{options.split} {unit}")
     ax.set_title(f"{dataset}: {measure} against fit time", loc="left")
@@ -55,10 +61,11 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    measure = "mean squared error" if results.measure(options.dataset) == "mse" else "accuracy"
+    there, out = ran(results, [options.dataset])
+    mse = bool(there) and results.measure(options.dataset) == "mse"
     return (
-        f"{options.split.capitalize()} {measure} on {options.dataset} against the wall-clock seconds that all fits of "
-        f"a network took, one after the other: {over_seeds(results, options.dataset)}, both ways (on a logarithmic "
-        f"axis no bar goes below a tenth of the mean). A colour is a method. "
+        f"{options.split.capitalize()} {'mean squared error' if mse else 'accuracy'} on {options.dataset} against the "
+        f"wall-clock seconds that all fits of a network took, one after the other: {over_seeds(results, *there)}, both "
+        f"ways (on a logarithmic axis no bar goes below a tenth of the mean). A colour is a method.{out} "
         f"{provenance(results, 'fits.csv')}"
     )
