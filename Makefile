@@ -54,7 +54,7 @@ format: setup ## write the code as lint wants it
 dry-run: setup ## what every study would do
 	@for study in studies/*.yaml; do name=$$(basename $$study .yaml); echo "== $$name"; \
 	  snakemake --cores 1 --dry-run --quiet all -- $$name > .dry-run.log 2>&1 || { cat .dry-run.log; exit 1; }; \
-	  awk '/^Job stats/ {on = 1} on && /^$$/ {exit} on' .dry-run.log; done
+	  awk '/^Job stats/ {on = 1} on && /^$$/ {exit} on' .dry-run.log; done; rm .dry-run.log
 
 report: setup ## Snakemake's own report of a study, in report.zip
 	snakemake --report report.zip -- $(STUDY)
