@@ -51,7 +51,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
             place = (len(options.datasets), 1 + len(views), row * (1 + len(views)) + column + 1)
             ax: Any = figure.add_subplot(*place, projection="3d" if column else None)
             shown = [*x[:POINTS].numpy().T, *([signs[:POINTS, 0].numpy()] if column else [])]
-            ax.scatter(*shown, c=colours, s=5, linewidths=0)
+            ax.scatter(
+                *shown, c=colours, s=5, linewidths=0, rasterized=True
+            )  # 400 dots a panel would weigh half a megabyte
             ax.set(xlabel="x_1, a_1" if column else "x_1", ylabel="x_2, a_2" if column else "x_2")
             if column:
                 ax.set_zlabel("y, a_3")
