@@ -2,8 +2,9 @@
 
 import torch
 
-from layerwise import greedy, layers
+from layerwise import layers
 from layerwise.data import Features, Split, Task
+from layerwise.layer_inputs import Inputs
 from layerwise.methods import Segment, platonic
 from layerwise.words import parse
 
@@ -36,6 +37,6 @@ def error(network, features):
 
 
 def inputs_of(features, word="dense 7", dtype=torch.float64):
-    inputs = greedy.Inputs(Segment((word,), features.shape, 1), features, CPU, dtype)
+    inputs = Inputs(Segment((word,), features.shape, 1), features, CPU, dtype)
     inputs.layer = parse(word)
     return inputs

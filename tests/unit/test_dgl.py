@@ -14,7 +14,7 @@ from layerwise import gaussian_process as gp
 from layerwise import kernels, layers
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.methods import Hooks, Segment, dgl, permuted, sgd
+from layerwise.methods import Hooks, Segment, _layer_training, dgl, permuted, sgd
 from layerwise.methods._wide import Wide, targets
 from layerwise.probes import dgl as probe
 
@@ -132,7 +132,7 @@ def test_patience_goes_back_to_the_best_epoch(blobs):
 @pytest.mark.parametrize("stop", [1, 4, 7, 10])
 @pytest.mark.parametrize("options", [{}, {"lr": (0.01, 0.03)}, {"patience": 2}])
 def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, options):
-    monkeypatch.setattr(dgl, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(_layer_training, "SAVE_SECONDS", 0.0)
     options = {"epochs": 3, "batch": 150, "noise": "evidence", **options}
     whole = fitted(blobs, **options)
     kept = {}

@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import greedy, layers, linalg
+from layerwise import layer_inputs, layers, linalg
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layer_inputs import Inputs
 from layerwise.methods import Segment, dmn, pca
 from layerwise.words import parse
 
@@ -46,7 +47,7 @@ def axes(*sizes):
 
 
 def inputs_of(features, word):
-    inputs = greedy.Inputs(Segment((word,), features.shape, 10), features, CPU, torch.float32)
+    inputs = Inputs(Segment((word,), features.shape, 10), features, CPU, torch.float32)
     inputs.layer = parse(word)
     return inputs
 
@@ -57,7 +58,7 @@ def test_density_matrices_are_their_definition_however_they_are_streamed(digits,
     inputs = inputs_of(features, word)
     groups = {str(c): (features.train.y == c).nonzero().flatten() for c in range(10)}
     whole = dmn.densities(inputs, groups)
-    monkeypatch.setitem(greedy.BUDGET, "cpu", 3000)
+    monkeypatch.setitem(layer_inputs.BUDGET, "cpu", 3000)
     streamed = dmn.densities(inputs, groups)
     rng = np.random.default_rng(0)
     for c in (0, 7):

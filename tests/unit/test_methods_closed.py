@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import greedy, layers, linalg
+from layerwise import layer_inputs, layers, linalg
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layer_inputs import Inputs, demand_room, patches
 from layerwise.methods import Segment, dmn, pca, platonic, random, ridge
 from layerwise.words import parse
 
@@ -42,7 +43,7 @@ def test_rows_times_weights_is_the_layer(word):
     x = torch.randn(5, 3, 9, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     layer = parse(word).with_width(6)
     module = layers.make(layer, tuple(x.shape[1:])).double()
-    rows = greedy.patches(x, layer)
+    rows = patches(x, layer)
     product = rows @ module.weight.reshape(6, -1).T + module.bias  # (n, P, width)
     expected = module(x if layer.kind == "conv" else x.flatten(1)).reshape(5, 6, -1)
     assert torch.allclose(product.transpose(1, 2), expected)
@@ -50,14 +51,14 @@ def test_rows_times_weights_is_the_layer(word):
 
 def test_rows_come_in_batches_of_bounded_memory_in_order(digits, monkeypatch):
     features = digits[0]
-    inputs = greedy.Inputs(Segment(("conv 3",), (1, 8, 8), 10), features, CPU, torch.float32)
+    inputs = Inputs(Segment(("conv 3",), (1, 8, 8), 10), features, CPU, torch.float32)
     inputs.layer = parse("conv 3")
-    monkeypatch.setitem(greedy.BUDGET, "cpu", 9 * 36 * 20)
+    monkeypatch.setitem(layer_inputs.BUDGET, "cpu", 9 * 36 * 20)
     picked = torch.arange(0, 1400, 28)
     pieces = list(inputs.rows(picked))
     assert [len(rows) for rows, _ in pieces] == [20, 20, 10]
     assert torch.equal(torch.cat([samples for _, samples in pieces]), picked)
-    whole = greedy.patches(features.train.x[picked].double(), inputs.layer)
+    whole = patches(features.train.x[picked].double(), inputs.layer)
     assert torch.equal(torch.cat([rows for rows, _ in pieces]), whole)
 
 
@@ -77,7 +78,7 @@ def test_each_layer_is_fitted_on_what_the_layers_below_give(digits, monkeypatch)
     words = ("conv 3 5", "relu", "maxpool 2", "conv 2 4")
     whole = fitted(pca, words, features)
     below = fitted(pca, words[:3], features)
-    monkeypatch.setitem(greedy.BUDGET, "cpu", 5000)
+    monkeypatch.setitem(layer_inputs.BUDGET, "cpu", 5000)
     middle = layers.apply(below.module, features.train.x)
     above = fitted(pca, words[3:], dataclasses.replace(features, train=Split(middle, features.train.y)))
     assert torch.allclose(whole.module[0].weight, below.module[0].weight)
@@ -88,7 +89,7 @@ def test_the_samples_are_pushed_forward_only_for_somebody_who_looks(digits, monk
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr(greedy, "_push", never)
+    monkeypatch.setattr(layer_inputs, "push", never)
     fitted(random, ("conv 3 4", "relu", "dense 8"), digits[0])
     fitted(dmn, ("conv 3 4", "relu", "maxpool 2"), digits[0])
     with pytest.raises(AssertionError):
@@ -229,7 +230,7 @@ def test_weights_that_overflow_are_named(digits):
 
 def test_what_memory_cannot_hold_is_refused_with_the_numbers():
     with pytest.raises(LayerwiseError, match=r"layer 1: its fit needs \d+ GiB and the cpu has \d+ GiB"):
-        greedy.demand_room(10**15, CPU, "layer 1")
+        demand_room(10**15, CPU, "layer 1")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import greedy, layers, linalg
+from layerwise import layer_inputs, layers, linalg
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs
 from layerwise.methods import Segment, patches, ridge
 from layerwise.words import parse
 
@@ -88,7 +89,7 @@ def test_without_whitening_filters_are_patches_of_unit_length(digits, word):
 @pytest.mark.parametrize("word", WORDS)
 def test_streamed_or_whole_the_filters_are_the_same(digits, word, monkeypatch):
     whole = fitted(digits, (word,), samples=400).module[-1]
-    monkeypatch.setitem(greedy.BUDGET, "cpu", 3000)
+    monkeypatch.setitem(layer_inputs.BUDGET, "cpu", 3000)
     streamed = fitted(digits, (word,), samples=400).module[-1]
     assert torch.allclose(streamed.weight, whole.weight, rtol=1e-8, atol=1e-10)
     assert torch.allclose(streamed.bias, whole.bias, rtol=1e-8, atol=1e-10)
@@ -107,7 +108,7 @@ def test_the_seed_draws_the_samples_and_only_they_are_looked_at(digits):
 
 
 def test_patches_are_drawn_without_repetition(digits):
-    inputs = greedy.Inputs(Segment(("conv 8",), (1, 8, 8), 10), digits, CPU, torch.float64)
+    inputs = Inputs(Segment(("conv 8",), (1, 8, 8), 10), digits, CPU, torch.float64)
     inputs.layer = parse("conv 8")  # one patch a sample: the sample itself
     drawn = patches.draw(inputs, torch.arange(30), 99, torch.Generator().manual_seed(0))
     assert drawn.shape == (30, 64)

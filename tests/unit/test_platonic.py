@@ -6,7 +6,7 @@ import pytest
 import torch
 from plato import CPU, error, features_of, fitted, inputs_of, rings
 
-from layerwise import greedy, layers, linalg
+from layerwise import layer_inputs, layers, linalg
 from layerwise.data import Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.methods import Segment, platonic, random
@@ -101,7 +101,7 @@ def test_ridge_does_not_depend_on_the_batches_and_chooses_its_strength(blobs, mo
     words = ("dense 6", "relu", "dense outputs")
     options = {"projection": "pca", "beta": 2.0, "solver": "ridge", "ema": 0.2, "strength": 1e-3}
     whole = fitted(blobs, words, **options)
-    monkeypatch.setitem(greedy.BUDGET, "cpu", 700)
+    monkeypatch.setitem(layer_inputs.BUDGET, "cpu", 700)
     parts = fitted(blobs, words, **options)
     x = blobs.train.x.double()
     assert torch.allclose(layers.apply(whole.module, x), layers.apply(parts.module, x), rtol=1e-9, atol=1e-10)

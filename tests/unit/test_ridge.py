@@ -6,9 +6,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from layerwise import greedy, layers, linalg
+from layerwise import layers, linalg
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs
 from layerwise.methods import Segment, ridge
 from layerwise.words import parse
 
@@ -110,7 +111,7 @@ def test_the_validation_samples_go_through_the_layers_below(noisy):
 def test_no_copy_of_the_features_is_made_to_flatten_them(noisy):
     segment = Segment(("dense outputs",), (15, 2, 2), 3)
     x = noisy.train.x.reshape(-1, 15, 2, 2)
-    inputs = greedy.Inputs(segment, Features(Split(x, noisy.train.y), noisy.valid, noisy.task), CPU, torch.float64)
+    inputs = Inputs(segment, Features(Split(x, noisy.train.y), noisy.valid, noisy.task), CPU, torch.float64)
     inputs.append(parse("flatten"))
     assert inputs.x.shape == (200, 60)
     assert inputs.x.data_ptr() == x.data_ptr()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from layerwise import greedy, shards
+from layerwise import shards
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs, Solution, demand_room
 from layerwise.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ STRENGTHS_SINGLE = tuple(s for s in STRENGTHS if s > 1e-7)  # below lies the rou
 class Direct:
     """Least squares on the inputs themselves, ``Z (m, n)`` with its column of ones, as the thesis has it."""
 
-    def __init__(self, inputs: greedy.Inputs, y: Tensor, options: Options) -> None:
-        greedy.demand_room(3 * len(inputs) * inputs.fan_in, inputs.device, inputs.name)
+    def __init__(self, inputs: Inputs, y: Tensor, options: Options) -> None:
+        demand_room(3 * len(inputs) * inputs.fan_in, inputs.device, inputs.name)
         z = inputs.x
         self.inputs, self.y, self.options = inputs, y, options
         self.z = torch.cat([z.new_ones(len(z), 1), z], dim=1) if options.bias else z
@@ -53,24 +54,24 @@ class Direct:
     def gram(self) -> Gram:
         return _gram(self.inputs, self.y)
 
-    def weights(self, projection: Tensor, given: Augmented | None = None) -> greedy.Solution:
+    def weights(self, projection: Tensor, given: Augmented | None = None) -> Solution:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with the ones among n."""
         n, y = self.z.shape[1], self.y if given is None else given.y
         scaled = self.options.alpha * _pad(projection, self.given).to(self.z.dtype)
         target = self.z @ scaled[:n] + y @ (self.options.beta * scaled[n:])
         return self._split(self.solve(target))  # thesis section 7.3.2, W = Z^+ T
 
-    def identity(self) -> greedy.Solution:
+    def identity(self) -> Solution:
         """Return the weights ``alpha Z^+``, one unit a sample."""
         return self._split(
             self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype).to(self.z.device))
         )
 
-    def readout(self) -> greedy.Solution:
+    def readout(self) -> Solution:
         return self._split(self.best)
 
-    def _split(self, weight: Tensor) -> greedy.Solution:
-        return greedy.Solution(weight[1:].T, weight[0]) if self.options.bias else greedy.Solution(weight.T)
+    def _split(self, weight: Tensor) -> Solution:
+        return Solution(weight[1:].T, weight[0]) if self.options.bias else Solution(weight.T)
 
 
 class Streamed:
@@ -80,7 +81,7 @@ class Streamed:
     one Cholesky factorisation; to choose one by cross-validation, one eigenvalue decomposition serves them all.
     """
 
-    def __init__(self, inputs: greedy.Inputs, y: Tensor, options: Options) -> None:
+    def __init__(self, inputs: Inputs, y: Tensor, options: Options) -> None:
         self.inputs, self.y, self.options = inputs, y, options
         self.gram = _gram(inputs, y)
         self.given = 1 + inputs.fan_in + y.shape[1]  # rows of P
@@ -106,7 +107,7 @@ class Streamed:
         fits = [z.double() @ read.weight.T + read.bias for z, _ in self.inputs.batches()]
         return (self.y - torch.cat(fits)).square().sum(dim=1)
 
-    def weights(self, projection: Tensor, given: Augmented | None = None) -> greedy.Solution:
+    def weights(self, projection: Tensor, given: Augmented | None = None) -> Solution:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with a row for the ones."""
         equations, options, n = self.equations, self.options, self.inputs.fan_in
         cross, mean_y = equations.cross, equations.mean_y
@@ -120,17 +121,17 @@ class Streamed:
         mean = ones[0] + equations.mean_z @ on_z + options.beta * (mean_y @ on_y)
         return self._centred(options.alpha * self.solve(right), options.alpha * mean)
 
-    def readout(self) -> greedy.Solution:
+    def readout(self) -> Solution:
         return self._centred(self.best, self.equations.mean_y)
 
-    def _centred(self, scaled: Tensor, mean: Tensor) -> greedy.Solution:
+    def _centred(self, scaled: Tensor, mean: Tensor) -> Solution:
         weight = self.equations.inverse_scale[:, None] * scaled
-        return greedy.Solution(weight.T, mean - self.equations.mean_z @ weight)
+        return Solution(weight.T, mean - self.equations.mean_z @ weight)
 
 
-def _gram(inputs: greedy.Inputs, y: Tensor) -> Gram:
+def _gram(inputs: Inputs, y: Tensor) -> Gram:
     """Return the sums of all samples, products of the type of the inputs."""
-    greedy.demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)
+    demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)
     gram = Gram(inputs.fan_in, y.shape[1], inputs.device, products=inputs.dtype)
     for z, samples in inputs.batches():
         gram.add(z, y[samples])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layerwise import greedy, shards
+from layerwise import shards
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs
 from layerwise.linalg import Gram, correlation_axes, principal
 
 
@@ -28,7 +29,7 @@ class Augmented:
     gram: Gram
 
 
-def augmented(inputs: greedy.Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> Augmented:
+def augmented(inputs: Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> Augmented:
     """Return the augmented features, of the Gram of Z and Y where all samples weigh the same."""
     n = inputs.fan_in
     if weight is None:
@@ -45,7 +46,7 @@ def augmented(inputs: greedy.Inputs, gram: Gram, y: Tensor, weight: Tensor | Non
     return Augmented(weighted, found)
 
 
-def components(inputs: greedy.Inputs, gram: Gram) -> Tensor:
+def components(inputs: Inputs, gram: Gram) -> Tensor:
     """Return the principal components of ``[Z | Y]``, columns standardised, as columns ``(n + k, width)``.
 
     That the thesis standardises them it does not say. Only so do its tables come out: without, beta makes the labels
@@ -60,7 +61,7 @@ def components(inputs: greedy.Inputs, gram: Gram) -> Tensor:
     return correlation_axes(gram)[:, : inputs.width]
 
 
-def sorted_samples(inputs: greedy.Inputs) -> Tensor:
+def sorted_samples(inputs: Inputs) -> Tensor:
     """Return the samples at even steps along the first principal component (thesis figure 7.14), ``(width, n)``."""
     count = shards.total(len(inputs), inputs.device)
     if inputs.width > count:
@@ -81,7 +82,7 @@ def sorted_samples(inputs: greedy.Inputs) -> Tensor:
     return _samples(inputs, along.argsort(stable=True)[step.round().long().clamp(max=count - 1)])
 
 
-def differences(inputs: greedy.Inputs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def differences(inputs: Inputs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw pairs of samples of different classes; returns their differences and their midpoints, ``(width, n)``."""
     if not inputs.task.classifies:
         raise LayerwiseError(f"{inputs.name}: projection differences needs classes: use random or sorted for values")
@@ -99,7 +100,7 @@ def differences(inputs: greedy.Inputs, generator: torch.Generator) -> tuple[Tens
     return here - there, (here + there) / 2
 
 
-def _samples(inputs: greedy.Inputs, numbers: Tensor) -> Tensor:
+def _samples(inputs: Inputs, numbers: Tensor) -> Tensor:
     """Return the samples of these numbers over all processes, ``(len(numbers), n)``."""
     samples = torch.zeros(len(numbers), inputs.fan_in, dtype=inputs.dtype, device=inputs.device)
     for z, own in inputs.batches():

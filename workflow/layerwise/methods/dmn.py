@@ -21,6 +21,7 @@ from torch import Tensor
 from layerwise import greedy, shards
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layer_inputs import Inputs, Solution, demand_room
 from layerwise.linalg import Gram, principal
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
@@ -97,7 +98,7 @@ def fit_groups(
 ) -> Fitted:
     """Fit the layers of a segment by PCA of each group of samples, given by their numbers."""
 
-    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+    def solve(inputs: Inputs) -> Solution:
         return filters(inputs, groups, options)
 
     module, words, records = greedy.fit(segment, features, solve, device=device)
@@ -111,9 +112,9 @@ def draw(samples: int, fraction: float, seed: int, device: torch.device) -> Tens
     return shards.own(order[: max(1, round(fraction * samples))].sort().values)
 
 
-def densities(inputs: greedy.Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
+def densities(inputs: Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
     """Sum the second moments of the layer's input rows over each group of samples, in one pass."""
-    greedy.demand_room((len(groups) + 3) * inputs.fan_in**2, inputs.device, inputs.name)
+    demand_room((len(groups) + 3) * inputs.fan_in**2, inputs.device, inputs.name)
     grams = {}
     for name, samples in groups.items():
         grams[name] = Gram(inputs.fan_in, device=inputs.device)
@@ -122,7 +123,7 @@ def densities(inputs: greedy.Inputs, groups: dict[str, Tensor]) -> dict[str, Gra
     return {name: shards.gathered(gram) for name, gram in grams.items()}
 
 
-def filters(inputs: greedy.Inputs, groups: dict[str, Tensor], options: Options) -> greedy.Solution:
+def filters(inputs: Inputs, groups: dict[str, Tensor], options: Options) -> Solution:
     """Return the filters of one layer, rows of unit length unless whitened, and the record of what was kept."""
     grams = densities(inputs, groups)
     _warn_of_few(inputs, grams)
@@ -156,16 +157,16 @@ def filters(inputs: greedy.Inputs, groups: dict[str, Tensor], options: Options) 
     origin = [candidates[column][1:] for column in kept]
     record = _record(grams, spectra, origin, len(pool.T))
     if options.whiten is None:
-        return greedy.Solution(chosen.T, record=record)
+        return Solution(chosen.T, record=record)
     first, *others = grams.values()
     return _whitened(chosen.T, sum(others, first), options.whiten, record)
 
 
-def _whitened(weight: Tensor, gram: Gram, epsilon: float, record: dict) -> greedy.Solution:
+def _whitened(weight: Tensor, gram: Gram, epsilon: float, record: dict) -> Solution:
     """Return the filters with their responses to the rows of the Gram brought to zero mean and unit variance."""
     variance = ((weight @ gram.moment(centre=True)) * weight).sum(dim=1).clamp(min=0)
     weight = weight * (variance + epsilon).rsqrt()[:, None]
-    return greedy.Solution(weight, -weight @ (gram.sums / gram.n), record)
+    return Solution(weight, -weight @ (gram.sums / gram.n), record)
 
 
 def within(share: Tensor, variance: float, reach: bool) -> int:
@@ -191,7 +192,7 @@ def distinct(pool: Tensor, correlation: float, count: int | None = None) -> list
     return kept
 
 
-def _warn_of_few(inputs: greedy.Inputs, grams: dict[str, Gram]) -> None:
+def _warn_of_few(inputs: Inputs, grams: dict[str, Gram]) -> None:
     few = {name: gram.n for name, gram in grams.items() if gram.n < inputs.fan_in}
     if few:
         name, rows = min(few.items(), key=lambda item: item[1])

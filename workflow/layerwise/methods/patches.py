@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from layerwise import greedy
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs, Solution, demand_room
 from layerwise.linalg import Gram, whitening
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
@@ -54,31 +55,31 @@ def fit(
     """Fit the layers of a segment by patches of their inputs; a last ``dense outputs`` is read out by ridge."""
     generator = torch.Generator().manual_seed(seed)
 
-    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+    def solve(inputs: Inputs) -> Solution:
         return filters(inputs, options, generator)
 
     module, words, records = greedy.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})
 
 
-def filters(inputs: greedy.Inputs, options: Options, generator: torch.Generator) -> greedy.Solution:
+def filters(inputs: Inputs, options: Options, generator: torch.Generator) -> Solution:
     """Return the filters of one layer, whitening and all, and what was looked at."""
     count = inputs.width if options.count is None or inputs.layer.width is not None else options.count
     samples = torch.randperm(len(inputs), generator=generator)[: options.samples].to(inputs.device)
     drawn = _lively(draw(inputs, samples, 2 * count, generator), inputs)  # twice as many, for some are flat
     record = {"samples": len(samples), "whiten": options.whiten}
     if options.whiten is None:
-        return greedy.Solution(_directions(drawn, count, inputs), record=record)
-    greedy.demand_room(5 * inputs.fan_in**2, inputs.device, inputs.name)
+        return Solution(_directions(drawn, count, inputs), record=record)
+    demand_room(5 * inputs.fan_in**2, inputs.device, inputs.name)
     gram = Gram(inputs.fan_in, device=inputs.device)
     for rows, _ in inputs.rows(samples):
         gram.add(rows)
     mean, matrix = gram.sums / gram.n, whitening(gram, options.whiten)
     weight = _directions(_lively(drawn - mean, inputs) @ matrix, count, inputs) @ matrix
-    return greedy.Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
+    return Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
 
 
-def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def draw(inputs: Inputs, samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return up to `count` different patches ``(count, fan_in)`` of the samples, float64, in random order."""
     numbers = torch.randperm(len(samples) * inputs.places, generator=generator)[:count].to(inputs.device)
     places, found, done = numbers % inputs.places, [], 0
@@ -88,13 +89,13 @@ def draw(inputs: greedy.Inputs, samples: Tensor, count: int, generator: torch.Ge
     return torch.cat(found)
 
 
-def _lively(patches: Tensor, inputs: greedy.Inputs) -> Tensor:
+def _lively(patches: Tensor, inputs: Inputs) -> Tensor:
     """Return the patches that have a direction: what is left of a clear sky is rounding, beside the size of a patch."""
     size = 1.0 if inputs.layer.contrast else float(inputs.x.double().square().mean().sqrt())
     return patches[patches.norm(dim=1) > 1e-6 * size * inputs.fan_in**0.5]
 
 
-def _directions(patches: Tensor, count: int, inputs: greedy.Inputs) -> Tensor:
+def _directions(patches: Tensor, count: int, inputs: Inputs) -> Tensor:
     """Return the first `count` patches at unit length."""
     if len(patches) < count:
         raise LayerwiseError(

@@ -10,6 +10,7 @@ from torch import nn
 from layerwise import greedy
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs, Solution
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
 
@@ -34,15 +35,15 @@ def fit(
     known = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     draw = torch.Generator().manual_seed(seed)
 
-    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+    def solve(inputs: Inputs) -> Solution:
         theirs = known[inputs.depth].weight.detach().flatten(1).cpu() if inputs.depth < len(known) else None
         if theirs is None or theirs.shape != (inputs.width, inputs.fan_in):
             raise LayerwiseError(f"{inputs.name}: {path!r} has no such layer there: use a network of the same layers")
         bias = known[inputs.depth].bias
         mixed = theirs.flatten()[torch.randperm(theirs.numel(), generator=draw)].reshape(theirs.shape)
         if bias is None:
-            return greedy.Solution(mixed)
-        return greedy.Solution(mixed, bias.detach().cpu()[torch.randperm(len(bias), generator=draw)])
+            return Solution(mixed)
+        return Solution(mixed, bias.detach().cpu()[torch.randperm(len(bias), generator=draw)])
 
     module, words, records = greedy.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})

@@ -29,6 +29,7 @@ from torch.nn import functional
 from layerwise import greedy, shards
 from layerwise.data import Features, Stream
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layer_inputs import Inputs, Solution, demand_room
 from layerwise.linalg import Gram, Normal, lsd
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 from layerwise.methods._least_squares import Direct, Streamed
@@ -142,12 +143,12 @@ def fit(
         raise LayerwiseError(f"solver: {options.solver} needs all samples at once; ridge takes them in batches")
     readouts: list[_Readout] = []
 
-    def factorised(inputs: greedy.Inputs, narrow: bool) -> Direct | Streamed:
+    def factorised(inputs: Inputs, narrow: bool) -> Direct | Streamed:
         factor = factorise(inputs, y, options)
         readouts.append(_Readout(inputs.name, factor.error, factor.least, narrow))
         return factor
 
-    def hidden(inputs: greedy.Inputs) -> greedy.Solution:
+    def hidden(inputs: Inputs) -> Solution:
         nonlocal weight
         deep = "pca" if inputs.depth else options.first
         projection = deep if options.projection == "auto" else options.projection
@@ -158,11 +159,11 @@ def fit(
                 field = fields(inputs.width, shape, options.mask, generator).to(device, dtype)
             if projection == "sorted":
                 samples = field * sorted_samples(inputs)
-                return greedy.Solution(samples if options.mask is None else functional.normalize(samples, dim=1))
+                return Solution(samples if options.mask is None else functional.normalize(samples, dim=1))
             apart, middle = differences(inputs, generator)
             apart = field * apart
             direction = 2 * apart / apart.square().sum(dim=1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
-            return greedy.Solution(direction, -(direction * middle).sum(dim=1))
+            return Solution(direction, -(direction * middle).sum(dim=1))
         if projection == "identity":
             return _identity(inputs, y, options)
         factor = factorised(inputs, inputs.width < inputs.fan_in + y.shape[1])
@@ -176,12 +177,12 @@ def fit(
             found = factor.weights(components(inputs, given.gram), given)
         else:
             found, record["lsd"] = _best(inputs, factor, y, options.tries, generator)
-        return greedy.Solution(found.weight, found.bias, record)
+        return Solution(found.weight, found.bias, record)
 
-    def read(inputs: greedy.Inputs) -> greedy.Solution:
+    def read(inputs: Inputs) -> Solution:
         factor = factorised(inputs, False)
         found = factor.readout()
-        return greedy.Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
+        return Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
 
     try:
         module, words, records = greedy.fit(
@@ -197,7 +198,7 @@ def fit(
     return Fitted(module, words, {key: [record.get(key) for record in records] for key in keys})
 
 
-def _image(segment: Segment, inputs: greedy.Inputs, least: int) -> tuple[int, ...]:
+def _image(segment: Segment, inputs: Inputs, least: int) -> tuple[int, ...]:
     """Return the shape of the images at the input of a layer; LayerwiseError where masks cannot be cut from it."""
     if inputs.depth or len(segment.shape) != 3 or prod(segment.shape) != inputs.fan_in:
         raise LayerwiseError(
@@ -208,16 +209,16 @@ def _image(segment: Segment, inputs: greedy.Inputs, least: int) -> tuple[int, ..
     return segment.shape
 
 
-def _identity(inputs: greedy.Inputs, y: Tensor, options: Options) -> greedy.Solution:
+def _identity(inputs: Inputs, y: Tensor, options: Options) -> Solution:
     """Return the weights of the pseudoinverse learning algorithm."""
     if inputs.layer.width not in (None, len(inputs)):
         raise LayerwiseError(
             f"{inputs.name}: projection identity is as wide as there are samples: write 'dense {len(inputs)}'"
         )
-    greedy.demand_room(4 * len(inputs) ** 2, inputs.device, inputs.name)
+    demand_room(4 * len(inputs) ** 2, inputs.device, inputs.name)
     factor = Direct(inputs, y, options)
     found = factor.identity()
-    return greedy.Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
+    return Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
 
 
 @dataclass(frozen=True)
@@ -259,8 +260,8 @@ def _warn(readouts: list[_Readout], power: float) -> None:
 
 
 def _best(
-    inputs: greedy.Inputs, factor: Direct | Streamed, y: Tensor, tries: int, generator: torch.Generator
-) -> tuple[greedy.Solution, float | None]:
+    inputs: Inputs, factor: Direct | Streamed, y: Tensor, tries: int, generator: torch.Generator
+) -> tuple[Solution, float | None]:
     """Draw projections ``P ~ N(0, 1)`` and keep the weights whose features have the least distance from Y."""
     least, best = inf, None
     for _ in range(tries):
@@ -276,7 +277,7 @@ def _best(
     return best, least
 
 
-def _distance(inputs: greedy.Inputs, found: greedy.Solution, y: Tensor) -> float:
+def _distance(inputs: Inputs, found: Solution, y: Tensor) -> float:
     """Return the least squares distance from Y of the features that weights lead to, infinite where they overflow."""
     if shards.size() == 1 and not inputs.streams:
         z = torch.cat([batch for batch, _ in inputs.after(found)])

@@ -16,6 +16,7 @@ from torch import Tensor
 from layerwise import greedy
 from layerwise.data import Features
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs, Solution
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
 SHARED = True
@@ -51,13 +52,11 @@ def fit(
     """Draw the weights of every layer; a last ``dense outputs`` is read out by ridge."""
     generator = torch.Generator().manual_seed(seed)
 
-    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+    def solve(inputs: Inputs) -> Solution:
         weight = draw(inputs.width, inputs.fan_in, options, generator)
         if not options.bias:
-            return greedy.Solution(weight)
-        return greedy.Solution(
-            weight, options.bias * torch.randn(inputs.width, dtype=torch.float64, generator=generator)
-        )
+            return Solution(weight)
+        return Solution(weight, options.bias * torch.randn(inputs.width, dtype=torch.float64, generator=generator))
 
     module, words, records = greedy.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})

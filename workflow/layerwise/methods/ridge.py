@@ -19,9 +19,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy, shards
+from layerwise import greedy, layer_inputs, shards
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import Inputs, Solution, demand_room
 from layerwise.linalg import STRENGTHS, Equations, Gram
 from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
@@ -57,7 +58,7 @@ def fit(
 ) -> Fitted:
     """Fit a segment whose one layer with weights is its last, ``dense outputs``."""
 
-    def refuse(inputs: greedy.Inputs) -> greedy.Solution:
+    def refuse(inputs: Inputs) -> Solution:
         raise LayerwiseError(f"{inputs.name}: ridge fits 'dense outputs' as the last layer alone; use another method")
 
     if options.select == "valid":
@@ -74,20 +75,20 @@ def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
     Products are of the type of the features, sums are float64.
     """
 
-    def solve(inputs: greedy.Inputs) -> greedy.Solution:
+    def solve(inputs: Inputs) -> Solution:
         valid, task = inputs.valid, inputs.task
         if not len(valid):
             raise LayerwiseError(
                 f"{inputs.name}: select: valid has no validation split to choose on: give the data set one, as in "
                 "'valid: 0.1', or use select: gcv"
             )
-        greedy.demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
+        demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
         gram = Gram(inputs.fan_in, task.outputs, inputs.device, products=inputs.dtype)
         # About their mean, float32 products keep the digits that centring would cost.
         middle = inputs.x.sum(dim=0)
         shards.add(middle)
         middle /= shards.total(len(inputs), inputs.device)
-        for rows, y in zip(inputs.x.split(greedy.ROWS), inputs.y.split(greedy.ROWS), strict=True):
+        for rows, y in zip(inputs.x.split(layer_inputs.ROWS), inputs.y.split(layer_inputs.ROWS), strict=True):
             gram.add(rows - middle, task.targets(y))
         equations = Equations(shards.gathered(gram))
         greedy.warn_of_constants(inputs, equations.constant)
@@ -98,7 +99,7 @@ def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
             scores = valid.x @ weight.T.to(inputs.dtype) + bias.to(inputs.dtype)
             loss = _loss(task, scores, valid.y)
             if loss < min(losses.values(), default=inf):
-                chosen, solution = strength, greedy.Solution(weight, bias)
+                chosen, solution = strength, Solution(weight, bias)
             losses[strength] = loss
         record = {"strength": chosen, "valid_loss": {f"{s:.3g}": loss for s, loss in losses.items()}}
         return replace(solution, record={**record, "constant_features": equations.constant})

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from layerwise import greedy
 from layerwise.datasets import Dataset
 from layerwise.errors import LayerwiseError
+from layerwise.layer_inputs import patches
 from layerwise.linalg import Gram, eigh
 from layerwise.words import parse
 
@@ -55,7 +55,7 @@ def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, 
     tables, done = [], 0
     for place in places:
         for batch in order[done:place].split(500):
-            gram.add(greedy.patches(x[batch].to(device), layer))
+            gram.add(patches(x[batch].to(device), layer))
         done = place
         values = eigh(gram.moment())[0].tolist()
         tables.append(pd.DataFrame({"samples": place, "rank": range(1, len(values) + 1), "value": values}))
