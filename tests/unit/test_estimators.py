@@ -4,7 +4,6 @@ import dataclasses
 import doctest
 import importlib
 import inspect
-import pickle
 import pkgutil
 
 import numpy as np
@@ -204,7 +203,7 @@ def test_random_state_decides(digits, cls):
     assert not torch.equal(outcome(None), outcome(None))
 
 
-def test_searches_pipelines_and_pickles(digits):
+def test_searches_and_pipelines(digits):
     x, y, *_ = digits
     search = GridSearchCV(
         PlatonicClassifier(random_state=0), {"beta": np.array([0.5, 2]), "tries": np.arange(1, 3)}, cv=2
@@ -213,8 +212,6 @@ def test_searches_pipelines_and_pickles(digits):
     assert search.best_score_ > 0.5
     network = make_pipeline(DensityMatrixTransformer(), SGDNetworkClassifier(epochs=3))
     assert cross_val_score(network, x[:200], y[:200], cv=2).shape == (2,)
-    again = pickle.loads(pickle.dumps(search.best_estimator_))  # the user's own, made here
-    np.testing.assert_array_equal(again.decision_function(x), search.best_estimator_.decision_function(x))
 
 
 @pytest.mark.parametrize(

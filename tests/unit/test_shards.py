@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import distributed, multiprocessing
 
-from layerwise import shards
+from layerwise import shards, store
 from layerwise.data import Features, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.methods import Segment, dmn, pca, platonic, ridge
@@ -56,7 +57,10 @@ def work(rank, world, folder):
         dmn.fit(Segment(WORDS, few.shape, 10), few, dmn.Options(), seed=0, device=CPU)
     except LayerwiseError as error:
         found["error"] = str(error)
-    torch.save({"samples": len(part.train), "found": found}, f"{folder}/{rank}.pt")
+    weights = {f"{name}|{key}": w for name in FITS for key, w in found[name][0].items()}
+    told = {"samples": len(part.train), "error": found["error"], "records": {name: found[name][1] for name in FITS}}
+    store.write_tensors(Path(folder) / f"{rank}.safetensors", weights)
+    store.write_json(Path(folder) / f"{rank}.json", told)
     distributed.destroy_process_group()
 
 
@@ -64,14 +68,24 @@ def work(rank, world, folder):
 def two(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("two"))
     multiprocessing.spawn(work, (2, folder), nprocs=2)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return [told_by(Path(folder), rank) for rank in (0, 1)]
+
+
+def told_by(folder, rank):
+    """What a process wrote: its number of samples, the error, and weights and record of each fit."""
+    told = store.read_json(folder / f"{rank}.json")
+    weights = store.read_tensors(folder / f"{rank}.safetensors")
+    for name in FITS:
+        mine = {key.removeprefix(f"{name}|"): w for key, w in weights.items() if key.startswith(f"{name}|")}
+        told[name] = mine, told["records"][name]
+    return told
 
 
 @pytest.mark.parametrize("name", FITS)
 def test_shards_find_what_the_whole_finds(two, name):
     weights, record = fitted(name, digits())
     for each in two:
-        shared, told = each["found"][name]
+        shared, told = each[name]
         assert shared.keys() == weights.keys()
         for key in weights:
             # Products of float32, which `select: valid` takes, round at a thousandth of the largest weight.
@@ -82,7 +96,7 @@ def test_shards_find_what_the_whole_finds(two, name):
             assert [layer["candidates"] for layer in told["layers"][:2]] == [
                 layer["candidates"] for layer in record["layers"][:2]
             ]
-    first, second = (each["found"][name][0] for each in two)
+    first, second = (each[name][0] for each in two)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -91,7 +105,7 @@ def test_the_parts_are_the_whole(two):
 
 
 def test_what_no_process_has_is_an_error_on_all(two):
-    assert all("class '9' has no sample" in each["found"]["error"] for each in two)
+    assert all("class '9' has no sample" in each["error"] for each in two)
 
 
 def test_one_process_shares_nothing():
