@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         p.set_defaults(run=run)
         p.add_argument("study", help="the study file, such as studies/quick.yaml")
         p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the study's own")
+        p.add_argument("--left-out", action="store_true", help="the data sets that the study leaves out, and no other")
         for word in more:
             if word == "--device":
                 p.add_argument(word, default="auto", help="auto, cpu or cuda")
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(args: argparse.Namespace) -> study.Study:
-    return study.load(args.study, args.seeds)
+    return study.load(args.study, args.seeds, args.left_out)
 
 
 def _dataset(args: argparse.Namespace) -> None:
@@ -159,7 +160,10 @@ def _fits(args: argparse.Namespace) -> None:
     from layerwise import results
 
     plan = _plan(args)
-    store.write_csv(trie.home(plan.name) / "fits.csv", results.collect(plan))
+    if args.left_out:
+        store.write_csv(plan.elsewhere, results.collect_elsewhere(plan))
+    else:
+        store.write_csv(trie.home(plan.name) / "fits.csv", results.collect(plan))
 
 
 def _figure(args: argparse.Namespace) -> None:
@@ -180,7 +184,8 @@ def _verdicts(args: argparse.Namespace) -> None:
     from layerwise import published, results
 
     plan = _plan(args)
-    store.write_csv(trie.home(plan.name) / "verdicts.csv", published.verdicts(plan, results.StudyResults(plan).fits))
+    made = results.StudyResults(plan)
+    store.write_csv(trie.home(plan.name) / "verdicts.csv", published.verdicts(plan, made.fits, made.elsewhere))
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -200,16 +205,19 @@ def _all(args: argparse.Namespace) -> None:
         if main([verb, args.study, *words]):
             raise LayerwiseError(f"study {plan.name}: stopped at {verb} {' '.join(words)}")
 
-    seeds = ["--seeds", *map(str, args.seeds)] if args.seeds else []
+    seeds = [*(["--left-out"] if args.left_out else []), *(["--seeds", *map(str, args.seeds)] if args.seeds else [])]
     where = ["--device", args.device, "--threads", str(args.threads)]
     for dataset in plan.networks:
-        run("dataset", dataset, "--data-root", str(args.data_root))
+        run("dataset", dataset, *seeds, "--data-root", str(args.data_root))
         for path in plan.paths(dataset):
             for verb in ("fit", "represent"):
                 run(verb, dataset, path, *seeds, *where)
     for name, dataset, path in plan.looks():
         run("probe", name, dataset, path, *seeds, *where)
     run("fits", *seeds)
+    if args.left_out:
+        print(f"measured: {plan.elsewhere}; beside the study on another machine it counts in tables and verdicts")
+        return
     for name in plan.figures:
         run("figure", name, *seeds)
     for name in plan.tables:

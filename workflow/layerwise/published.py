@@ -127,13 +127,15 @@ def check(study: Study) -> None:
             raise LayerwiseError(f"verdict on {said!r}: the study answers for no published value of this name{hint}")
 
 
-def verdicts(study: Study, fits: pd.DataFrame) -> pd.DataFrame:
+def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> pd.DataFrame:
     """Hold what a study measured against every published value that it answers for.
 
     Parameters
     ----------
     fits
         The study's fits, as `results.collect` gives them.
+    elsewhere
+        Fits of data sets that are left out here, with their machine, as `StudyResults.elsewhere` has them.
 
     Returns
     -------
@@ -142,7 +144,11 @@ def verdicts(study: Study, fits: pd.DataFrame) -> pd.DataFrame:
     check(study)
     rows = answered(study)
     ranges = {(v.source, v.item, v.row, v.metric): v.value for v in rows}
-    return pd.DataFrame([_row(v, study, fits, ranges) for v in rows], columns=COLUMNS)
+    away: dict[str, str] = {}  # networks from elsewhere, with their machine
+    if elsewhere is not None and len(elsewhere):
+        fits = pd.concat([fits, elsewhere], ignore_index=True)
+        away = dict(zip(elsewhere["dataset"] + "/" + elsewhere["path"], elsewhere["machine"], strict=True))
+    return pd.DataFrame([_row(v, study, fits, ranges, away) for v in rows], columns=COLUMNS)
 
 
 def _matches(entry: dict[str, Any], value: Value) -> bool:
@@ -155,11 +161,17 @@ def _like(pattern: str, text: str) -> bool:
     return re.fullmatch(translate(plain), text) is not None
 
 
-def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str, str, str], float]) -> dict[str, Any]:
+def _row(
+    v: Value,
+    study: Study,
+    fits: pd.DataFrame,
+    ranges: dict[tuple[str, str, str, str], float],
+    away: dict[str, str],
+) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if _matches(e, v)), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
     networks = measured_by(entry)
-    absent = [d for d in study.left_out if any(n.startswith(f"{d}/") for n in networks)]
+    absent = [d for d in study.left_out if any(n.startswith(f"{d}/") and n not in away for n in networks)]
     if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
         reason = (
@@ -169,8 +181,10 @@ def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str
     measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v.metric, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
+    devices = dict.fromkeys(away[n].rpartition("; ")[2] for n in networks if n in away)  # a GPU stands last
+    where = [f"measured on {device}" for device in devices]
     if how.never or math.isnan(measured):
-        return {**said, "verdict": "not run", "reason": how.never or ONE_SEED}
+        return {**said, "verdict": "not run", "reason": "; ".join([how.never or ONE_SEED, *where])}
     low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))
     verdict = judge(measured, half_width, low, high, how)
     if verdict == "worse":
@@ -178,7 +192,7 @@ def _row(v: Value, study: Study, fits: pd.DataFrame, ranges: dict[tuple[str, str
     else:
         near = judge(measured, 0.0, low, high, how) != "worse"
         reason = "" if near else WIDE
-    return {**said, "verdict": verdict, "reason": reason}
+    return {**said, "verdict": verdict, "reason": "; ".join([*([reason] if reason else []), *where])}
 
 
 def _ends(metric: str) -> tuple[str, str]:

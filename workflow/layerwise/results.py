@@ -16,6 +16,7 @@ from layerwise.intervals import interval
 from layerwise.study import Study, digest_of
 from layerwise.trie import SPLITS, Node, dataset_folder, home
 
+TOLD = ("machine", "asked")  # columns of fits from elsewhere
 MEASURES = ("accuracy", "mse", "cross_entropy")
 
 
@@ -74,6 +75,17 @@ def collect(study: Study) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def collect_elsewhere(study: Study) -> pd.DataFrame:
+    """Gather the fits of what a study leaves out, for where it is left out: with their machine and `Study.asked`."""
+    asked = {(d, p): study.asked(d, p) for d in study.networks for p in study.paths(d)}
+    told = [{"machine": _machine(fit), "asked": asked[node.dataset, node.path]} for node, fit in records(study)]
+    return pd.concat([collect(study).drop(columns="digest"), pd.DataFrame(told)], axis=1)
+
+
+def _machine(fit: dict[str, Any]) -> str:
+    return fit["machine"] + ("" if fit["device"] == "cpu" else f"; {fit['device']}")
 
 
 def in_brief(words: Sequence[str]) -> str:
@@ -137,6 +149,25 @@ class StudyResults:
         return fits
 
     @functools.cached_property
+    def elsewhere(self) -> pd.DataFrame:
+        """Fits of data sets that are left out here, from another machine; none of networks asked otherwise by now."""
+        path = self.study.elsewhere
+        if not (self.study.left_out and path.is_file()):
+            return pd.DataFrame(columns=["dataset", "seed", "path", *TOLD])
+        fits = store.read_csv(path, ("dataset", "seed", "path", *TOLD), dtype={"label": str}).fillna({"label": ""})
+        fits = fits[fits["dataset"].isin(self.study.left_out)]
+        names = fits[["dataset", "path"]].itertuples(index=False, name=None)
+        known = {name: self._asked(*name) for name in dict.fromkeys(names)}
+        asked = [known[name] for name in fits[["dataset", "path"]].itertuples(index=False, name=None)]
+        return fits[fits["asked"] == asked]
+
+    def _asked(self, dataset: str, path: str) -> str | None:
+        try:
+            return self.study.asked(dataset, path)
+        except LayerwiseError:  # a segment that is gone
+            return None
+
+    @functools.cached_property
     def records(self) -> dict[Node, dict[str, Any]]:
         """The record of every fit."""
         return dict(records(self.study))
@@ -162,10 +193,16 @@ class StudyResults:
 
     def values(self, dataset: str, path: str, measure: str) -> pd.Series:
         """Return a column of the fits of one network, a value a seed; absent ones are left out."""
-        if measure not in self.fits:
-            raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, self.fits))}")
-        mine = (self.fits["dataset"] == dataset) & (self.fits["path"] == path)
-        return self.fits.loc[mine, measure].dropna()
+        fits = self.elsewhere if dataset in self.study.left_out else self.fits
+        if measure not in fits:
+            raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, fits))}")
+        mine = (fits["dataset"] == dataset) & (fits["path"] == path)
+        return fits.loc[mine, measure].dropna()
+
+    def runs(self, dataset: str, path: str) -> bool:
+        """Tell whether a network was fitted: here, or elsewhere if its data set is left out."""
+        away = self.elsewhere
+        return dataset not in self.study.left_out or bool(((away["dataset"] == dataset) & (away["path"] == path)).any())
 
     def interval(self, dataset: str, path: str, measure: str) -> tuple[float, float]:
         """Return the mean over the seeds, and the half width of its 95 % interval (nan for a single seed)."""
@@ -201,5 +238,4 @@ class StudyResults:
     @property
     def machines(self) -> list[str]:
         """The machines and devices that the fits ran on."""
-        told = {f["machine"] + ("" if f["device"] == "cpu" else f"; {f['device']}") for f in self.records.values()}
-        return sorted(told)
+        return sorted(set(map(_machine, self.records.values())))

@@ -62,7 +62,8 @@ class Study:
     networks
         For each data set, the networks as ``{path: label}``.
     left_out
-        Data sets that the study names and does not run, with why. Their published rows are *not run*.
+        Data sets that the study names and does not run here, with why. Their published rows are *not run*, but for
+        what was `measured <elsewhere>` on another machine.
     seeds, seeds_by_dataset
         The seeds of all data sets together, and those of each.
     keep
@@ -209,6 +210,17 @@ class Study:
             value = digest_of([self.segment_spec(each.path), each.seed, value, *uses])
         return value
 
+    @property
+    def elsewhere(self) -> Path:
+        """Where the fits of the data sets that are left out here are written, by a machine that runs them."""
+        return Path(self.file).parent / "elsewhere" / f"{self.name}.csv"
+
+    def asked(self, dataset: str, path: str) -> str:
+        """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
+        specs = [self.dataset_spec(dataset), *(self.segment_spec(p) for p in prefixes(path))]
+        uses = [self.asked(dataset, u) for p in prefixes(path) for u in self.segment(p).uses]
+        return digest_of([[_without(spec, "code") for spec in specs], uses])
+
     def targets(self) -> list[str]:
         """Return the files, below the study's folder, that a whole run ends in."""
         figures = [f"figures/{name}.{kind}" for name in self.figures for kind in ("svg", "png")]
@@ -222,13 +234,15 @@ class Study:
         return digest_of(own if kind == "probes" else [*own, self.networks, self.title])  # a probe shows no label
 
 
-def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
+def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool = False) -> Study:
     """Read and check a study file (YAML, or the JSON that ``python -m layerwise study`` prints).
 
     Parameters
     ----------
     seeds
         What to take for the study's own seeds.
+    left_out
+        Take the data sets that the study leaves out, and none that it runs.
     """
     path = Path(path)
     if not path.is_file():
@@ -248,9 +262,11 @@ def load(path: Path | str, seeds: int | list[int] | None = None) -> Study:
     try:
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
         check(study)
-        study = dataclasses.replace(study, networks=_without(study.networks, *study.left_out))
-        if not study.networks:
-            raise LayerwiseError("leave_out: nothing is left of the study; name fewer data sets")
+        networks = {d: paths for d, paths in study.networks.items() if (d in study.left_out) == left_out}
+        study = dataclasses.replace(study, networks=networks)
+        if not networks:
+            nothing = "the study leaves out nothing that has networks" if left_out else "nothing is left of the study"
+            raise LayerwiseError(f"leave_out: {nothing}; name {'more' if left_out else 'fewer'} data sets")
     except LayerwiseError as error:
         raise LayerwiseError(f"{path}: {error}") from None
     return study

@@ -128,6 +128,11 @@ def targets(plan):
     return [f"results/{plan.name}/{name}" for name in plan.targets()]
 
 
+def elsewhere(plan):
+    """Fits from another machine of what a study leaves out here, where there are any."""
+    return here([plan.elsewhere]) if plan.left_out and plan.elsewhere.is_file() else []
+
+
 def scored(plan):
     """The records of all fits of a study."""
     return [node.folder / name for node in plan.nodes() for name in ("fit.json", "score.json")]

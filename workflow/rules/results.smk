@@ -35,6 +35,7 @@ for plan in STUDIES.values():
             f"{plan.name}_verdicts"
         input:
             fits=f"results/{plan.name}/fits.csv",
+            elsewhere=elsewhere(plan),
             code=code_of("published.py"),
             published=here([plugins.PACKAGE / "published.csv"]),
         output:
@@ -93,6 +94,7 @@ for plan in STUDIES.values():
             f"{plan.name}_table"
         input:
             fits=f"results/{plan.name}/fits.csv",
+            elsewhere=elsewhere(plan),
             probes=seen(plan),
             code=partial(view_code, plan, "tables"),
         output:

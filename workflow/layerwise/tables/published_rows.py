@@ -50,18 +50,22 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
 
 
 def _measured(results: StudyResults, network: str | None, measure: str) -> tuple[float, float, int]:
-    """Return mean, half width and number of seeds; nan where there is no network, or its data set is left out."""
+    """Return mean, half width and number of seeds; nan where there is no network, or it was not fitted anywhere."""
     dataset, _, path = (network or "").partition("/")
-    if not network or dataset in results.study.left_out:
+    if not network or not results.runs(dataset, path):
         return np.nan, np.nan, 0
-    results.networks(dataset, (path,))  # says what is wrong with the name
+    if dataset not in results.study.left_out:
+        results.networks(dataset, (path,))  # says what is wrong with the name
     return *results.interval(dataset, path, measure), len(results.values(dataset, path, measure))
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    away = f"not run ({', '.join(results.study.left_out)} left out), or " if results.study.left_out else ""
+    absent = [d for d in results.study.left_out if d not in set(results.elsewhere["dataset"])]
+    machines = sorted(set(results.elsewhere["machine"]))
+    elsewhere = f"; what is left out here on {'; '.join(machines)}" if machines else ""
+    away = f"not run ({', '.join(absent)} left out), or " if absent else ""
     return (
         f"Accuracies in %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % "
         f"Student-t interval over n seeds. Empty cells: {away}no such control. "
-        f"Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."
+        f"Measured on {'; '.join(results.machines)}{elsewhere}. Source: results/{results.study.name}/fits.csv."
     )
