@@ -29,14 +29,15 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         }
         for measure in MEASURES:
             row[measure], row[f"{measure}_half_width"] = interval(mine[measure].dropna())
-        rows.append(row | {"n": len(mine), "path": path, "machine": "; ".join(sorted(set(mine["machine"])))})
+        rows.append(row | {"n": len(mine), "path": path})
     measured = [f"{m}{end}" for m in MEASURES for end in ("", "_half_width")]
-    return pd.DataFrame(rows, columns=["dataset", "network", "parameters", *measured, "n", "path", "machine"])
+    return pd.DataFrame(rows, columns=["dataset", "network", "parameters", *measured, "n", "path"])
 
 
 def caption(results: StudyResults, options: Options) -> str:
+    machines = "; ".join(sorted(set(results.elsewhere["machine"]))) or "no machine yet"
     return (
         "Mean ± half width of the 95 % Student-t interval over n seeds, of networks that the study leaves out on this "
         "machine. Accuracies in %; seconds are wall-clock, of all fits on a network's path, most with other fits "
-        f"beside them. Source: {results.study.elsewhere.name} in {results.study.elsewhere.parent}."
+        f"beside them. Measured on {machines}. Source: {results.study.elsewhere}."
     )
