@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from sklearn.svm import LinearSVC
 
 from layerwise.errors import LayerwiseError
@@ -56,8 +57,11 @@ def draw(results: StudyResults, options: Options) -> Figure:
             )  # 400 dots a panel would weigh half a megabyte
             ax.set(xlabel="x_1, a_1" if column else "x_1", ylabel="x_2, a_2" if column else "x_2")
             if column:
-                ax.set_zlabel("y, a_3")
-                ax.set_zticks([-1, 0, 1])
+                above = views[column - 1][0] > 80  # the third axis is a point: no room for numbers
+                ax.set_zlabel("" if above else "y, a_3")
+                ax.set_zticks([] if above else [-1, 0, 1])
+                ax.xaxis.set_major_locator(MaxNLocator(4))
+                ax.yaxis.set_major_locator(MaxNLocator(4))
                 ax.view_init(*views[column - 1])
                 for name, (vector, colour) in found.items():
                     ax.plot(*np.stack([-vector, vector], 1), color=colour, lw=1.8, label=name)
