@@ -77,6 +77,18 @@ def test_spirals_take_turns_and_noise():
     assert 0.08 < (noisy - clean).std() < 0.12
 
 
+def test_spirals_start_and_end_where_they_are_told_to():
+    how = {"turns": 1.5, "radius": 0.5, "start": 0.1, "even": "turns"}
+    tensors, _ = prepared("toys", problem="spirals", samples=2000, **how)
+    x, y = tensors["train"]["x"].double(), tensors["train"]["y"]
+    radius = x.norm(dim=1)
+    angle = 2 * torch.pi * 1.5 * radius / 0.5 + torch.pi * y
+    torch.testing.assert_close(x, radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1), atol=1e-5, rtol=0)
+    assert 0.05 - 1e-6 <= radius.min() < 0.052
+    assert 0.498 < radius.max() <= 0.5 + 1e-6
+    assert abs(radius.mean() - 0.275) < 0.01  # as many inside as outside
+
+
 @pytest.mark.parametrize("side", [1.0, 3.0])
 def test_the_checkerboard_has_eight_squares_a_side(side):
     tensors, _ = prepared("toys", problem="checkerboard", samples=4000, side=side)

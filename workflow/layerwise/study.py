@@ -32,6 +32,11 @@ def digest_of(thing: Any) -> str:
     return hashlib.sha256(json.dumps(thing, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def changed(options: Any) -> dict[str, Any]:
+    """Return the options that are not as they come: a new one, left as it comes, changes nothing."""
+    return {f.name: own for f in dataclasses.fields(options) if (own := getattr(options, f.name)) != f.default}
+
+
 @dataclass(frozen=True)
 class SegmentSpec:
     """A segment as a study asks for it: method, layer words, options, and the networks it looks at."""
@@ -217,9 +222,11 @@ class Study:
 
     def asked(self, dataset: str, path: str) -> str:
         """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
-        specs = [self.dataset_spec(dataset), *(self.segment_spec(p) for p in prefixes(path))]
-        uses = [self.asked(dataset, u) for p in prefixes(path) for u in self.segment(p).uses]
-        return digest_of([[_without(spec, "code") for spec in specs], uses])
+        source, options, preparation = self.dataset(dataset)
+        segments = [self.segment(p) for p in prefixes(path)]
+        own = [[s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)] for s in segments]
+        uses = [self.asked(dataset, u) for s in segments for u in s.uses]
+        return digest_of([source, changed(options), changed(preparation), own, uses])
 
     def targets(self) -> list[str]:
         """Return the files, below the study's folder, that a whole run ends in."""

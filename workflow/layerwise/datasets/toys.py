@@ -7,7 +7,7 @@ spirals
     Two interleaved spirals, targets -1 and +1. The thesis (section 7.6) shows them without a definition; here
     a point is drawn as t uniform on [0, 1), u = sqrt(t), at radius u and angle 2 pi turns u, with 1.75 turns and no
     noise, and the second spiral is the first one turned by half a circle. The square root spreads the points evenly
-    along the outer arms. How hard the problem is depends mostly on ``turns``.
+    along the outer arms. How hard the problem is depends mostly on ``turns``; what float32 costs, on ``radius``.
 checkerboard
     Points uniform on a square of side ``side`` around 0, labelled by the colour of their square on a board of 8 x 8,
     targets -1 and +1, no noise (thesis section 5.4.2 and 7.7, which do not give the side). How well Platonic
@@ -51,7 +51,13 @@ class Options:
     turns: float = 1.75
     """Turns of each spiral (spirals only)."""
     noise: float = 0.0
-    """Standard deviation of the normal noise on each coordinate (spirals only); the outer radius is 1."""
+    """Standard deviation of the normal noise on each coordinate (spirals only)."""
+    radius: float = 1.0
+    """Radius at which the spirals end (spirals only)."""
+    start: float = 0.0
+    """Share of radius and turns at which they start, 0 at the centre (spirals only)."""
+    even: Literal["arms", "turns"] = "arms"
+    """Points are spread evenly along the arms, nearly, or over the turns, denser inside (spirals only)."""
     side: float = 1.0
     """Side of the board (checkerboard only)."""
     seed: int = 0
@@ -64,12 +70,18 @@ class Options:
             raise LayerwiseError(
                 f"option 'test_samples' is {self.test_samples}: the sinusoid needs fewer than 'samples'"
             )
-        if self.problem != "spirals" and (self.turns, self.noise) != (1.75, 0.0):
-            raise LayerwiseError(f"options 'turns' and 'noise' are of the spirals alone, not of {self.problem}")
+        of_spirals = (self.turns, self.noise, self.radius, self.start, self.even)
+        if self.problem != "spirals" and of_spirals != (1.75, 0.0, 1.0, 0.0, "arms"):
+            raise LayerwiseError(
+                "options 'turns', 'noise', 'radius', 'start' and 'even' are of the spirals alone, "
+                f"not of {self.problem}"
+            )
         if self.problem != "checkerboard" and self.side != 1:
             raise LayerwiseError(f"option 'side' is of the checkerboard alone, not of {self.problem}")
-        if not (self.turns > 0 and self.side > 0 and self.noise >= 0 and self.seed >= 0):
-            raise LayerwiseError("options 'turns' and 'side' are above 0, 'noise' and 'seed' are 0 or more")
+        if not (self.turns > 0 and self.side > 0 and self.radius > 0 and self.noise >= 0 and self.seed >= 0):
+            raise LayerwiseError("options 'turns', 'side' and 'radius' are above 0, 'noise' and 'seed' are 0 or more")
+        if not 0 <= self.start < 1:
+            raise LayerwiseError(f"option 'start' is {self.start}: a share of the spiral, 0 or more and below 1")
 
 
 def load(options: Options, *, root: Path) -> Raw:
@@ -86,7 +98,7 @@ def load(options: Options, *, root: Path) -> Raw:
 
 def _points(options: Options, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     if options.problem == "spirals":
-        return spirals(n, options.turns, options.noise, generator)
+        return spirals(n, options, generator)
     if options.problem == "checkerboard":
         return checkerboard(n, options.side, generator)
     return sides(n, options.problem == "wave", generator)
@@ -100,12 +112,14 @@ def sinusoid(samples: int, test_samples: int) -> tuple[tuple[Tensor, Tensor], tu
     return made[0], made[1]
 
 
-def spirals(n: int, turns: float, noise: float, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def spirals(n: int, options: Options, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw n points, the classes in turn."""
     labels = np.arange(n) % 2
-    u = np.sqrt(generator.random(n))
-    angle = 2 * pi * turns * u + pi * labels
-    x = u[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * generator.standard_normal((n, 2))
+    t = generator.random(n)
+    u = options.start + (1 - options.start) * (np.sqrt(t) if options.even == "arms" else t)
+    angle = 2 * pi * options.turns * u + pi * labels
+    noise = options.noise * generator.standard_normal((n, 2))
+    x = options.radius * u[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise
     return _float(x), torch.from_numpy(labels)
 
 
