@@ -59,6 +59,7 @@ def first(tmp_path) -> Clone:
     for name in (".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "config.yaml"):
         (place.folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, place.folder / name)
+    shutil.copytree(ROOT / "studies/elsewhere", place.folder / "studies/elsewhere")  # a dependency of every study
     place.edit("study: quick", "study: tiny", "config.yaml")
     listed = (place.folder / "dvc.yaml").read_text().splitlines(keepends=True)
     assert sum(line.startswith("  - studies: [") for line in listed) == 1
