@@ -7,6 +7,7 @@ takes beyond the samples; errors are relative to the loss with the whole kernel.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from layerwise import gaussian_process as gp
 from layerwise import machine
+from layerwise.errors import LayerwiseError
 from layerwise.methods._wide import Wide, targets
 
 CPU = torch.device("cpu")
@@ -68,4 +70,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LayerwiseError as error:
+        sys.exit(f"layerwise: {error}")

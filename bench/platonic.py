@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from layerwise import datasets, layers, machine
 from layerwise.data import Features, Split
+from layerwise.errors import LayerwiseError
 from layerwise.methods import Segment, patches, pca, platonic, sgd
 
 CPU = torch.device("cpu")
@@ -88,4 +90,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LayerwiseError as error:
+        sys.exit(f"layerwise: {error}")
