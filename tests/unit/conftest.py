@@ -10,7 +10,7 @@ import pytest
 import tinydmn
 import torch
 
-from layerwise import steps, store, study, trie
+from layerwise import steps, store, study_file, trie
 from layerwise.results import StudyResults, collect
 
 TINY = {
@@ -70,7 +70,7 @@ def fitted(folder: Path, name: str, raw: dict) -> Path:
     (folder / f"{name}.json").write_text(json.dumps(raw))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        plan = study.load(f"{name}.json")
+        plan = study_file.load(f"{name}.json")
         cpu = torch.device("cpu")
         for dataset in plan.networks:
             steps.prepare_dataset(plan, dataset, folder)
@@ -96,7 +96,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(ran: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     """The tiny study's results, to be read only; the working directory is where they lie."""
     monkeypatch.chdir(ran)
-    return StudyResults(study.load("tiny.json"))
+    return StudyResults(study_file.load("tiny.json"))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def spoilt(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyR
     """A copy of the tiny study's results, to be damaged."""
     shutil.copytree(ran, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    return StudyResults(study.load("tiny.json"))
+    return StudyResults(study_file.load("tiny.json"))
 
 
 @pytest.fixture(scope="session")
@@ -116,4 +116,4 @@ def dmn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def dmn(dmn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     monkeypatch.chdir(dmn_folder)
-    return StudyResults(study.load("tinydmn.json"))
+    return StudyResults(study_file.load("tinydmn.json"))

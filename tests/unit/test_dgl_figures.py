@@ -10,7 +10,7 @@ import torch
 from conftest import fitted
 from tinydmn import drawn, lines, texts
 
-from layerwise import kernels, study
+from layerwise import kernels, study_file
 from layerwise.figures import monitor
 from layerwise.probes import kernel_agreement
 from layerwise.results import StudyResults
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     monkeypatch.chdir(folder)
-    return StudyResults(study.load("tinydgl.json"))
+    return StudyResults(study_file.load("tinydgl.json"))
 
 
 def test_the_losses_are_means_over_the_seeds(tiny):

@@ -12,7 +12,7 @@ import yaml
 from matplotlib.colors import to_hex, to_rgb
 from tinydmn import BARS, ROWS, TINY, drawn, lines, texts
 
-from layerwise import figures, study, trie
+from layerwise import figures, study_file, trie
 from layerwise.errors import LayerwiseError
 from layerwise.figures import (
     _panels,
@@ -132,11 +132,11 @@ def test_the_numbers_of_a_curve_may_be_numbers_in_a_study_file(tmp_path):
     plain = {**TINY, "figures": {"curves": {"panels": {"a": {"b": {0.5: "mnist/d4/head", 1: "mnist/d6/head"}}}}}}
     del plain["name"]
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(plain))
-    options = study.load(tmp_path / "plain.yaml").figures["curves"].options
+    options = study_file.load(tmp_path / "plain.yaml").figures["curves"].options
     assert options.panels == {"a": {"b": {0.5: "mnist/d4/head", 1.0: "mnist/d6/head"}}}
     # The study as JSON, whose keys are text, gives the same.
-    (tmp_path / "plain.json").write_text(json.dumps(study.load(tmp_path / "plain.yaml").raw))
-    assert study.load(tmp_path / "plain.json").figures["curves"].options == options
+    (tmp_path / "plain.json").write_text(json.dumps(study_file.load(tmp_path / "plain.yaml").raw))
+    assert study_file.load(tmp_path / "plain.json").figures["curves"].options == options
 
 
 # ---------------------------------------------------------------- what they refuse

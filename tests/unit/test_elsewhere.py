@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_published import fits, plan
 
-from layerwise import study
+from layerwise import study_file
 from layerwise.__main__ import main
 from layerwise.errors import LayerwiseError
 from layerwise.published import verdicts
@@ -33,7 +33,7 @@ def away(spoilt) -> StudyResults:
     assert not Path("results/tiny/figures").exists()
     shutil.rmtree("results/tiny/networks/spirals")
     assert main(["fits", "tiny.json"]) == 0
-    return StudyResults(study.load("tiny.json"))
+    return StudyResults(study_file.load("tiny.json"))
 
 
 def test_what_was_measured_elsewhere_stands_in_tables(away, ran):
@@ -60,20 +60,20 @@ def test_a_fit_of_other_options_does_not_count(away):
     segments = json.loads(Path("tiny.json").read_text())["segments"]
     segments["r8"]["layers"] = ["dense 9", "tanh"]
     edit(segments=segments)
-    changed = StudyResults(study.load("tiny.json"))
+    changed = StudyResults(study_file.load("tiny.json"))
     assert set(changed.elsewhere["path"]) == {"ridge"}
     assert not changed.runs("spirals", "r8/ridge")
     del segments["r8"]
     networks = {"digits": {"d4/ridge": "class PCA"}, "spirals": {"ridge": "linear"}}
     edit(segments=segments, networks=networks, probes={}, figures={}, tables={}, verdicts=[])
-    assert set(StudyResults(study.load("tiny.json")).elsewhere["path"]) == {"ridge"}
+    assert set(StudyResults(study_file.load("tiny.json")).elsewhere["path"]) == {"ridge"}
 
 
 def test_a_study_that_runs_everything_looks_nowhere_else(away):
     edit(leave_out={})
-    assert StudyResults(study.load("tiny.json")).elsewhere.empty
+    assert StudyResults(study_file.load("tiny.json")).elsewhere.empty
     with pytest.raises(LayerwiseError, match=r"leave_out: the study leaves out nothing that has networks; name more"):
-        study.load("tiny.json", left_out=True)
+        study_file.load("tiny.json", left_out=True)
 
 
 def test_a_verdict_says_which_machine_measured_it():

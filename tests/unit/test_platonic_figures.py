@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import fitted
 
-from layerwise import figures, results, study
+from layerwise import figures, results, study_file
 from layerwise.errors import LayerwiseError
 from layerwise.figures import augmented, layer_errors
 from layerwise.results import StudyResults
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plato(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     monkeypatch.chdir(folder)
-    return StudyResults(study.load("tinyplato.json"))
+    return StudyResults(study_file.load("tinyplato.json"))
 
 
 def drawn(results_, name):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from layerwise import dag, figures, published, report, store, study, tables
+from layerwise import dag, figures, published, report, store, study_file, tables
 from layerwise.errors import LayerwiseError
 from layerwise.results import StudyResults
 from layerwise.trie import home
@@ -58,7 +58,7 @@ def make_all(results: StudyResults) -> None:
 def text(ran) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ran)
-        results = StudyResults(study.load("tiny.json"))
+        results = StudyResults(study_file.load("tiny.json"))
         make_all(results)
         report.write(results.study, home("tiny") / "report.html")
         return (home("tiny") / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise import datasets, steps, store
+from layerwise import datasets, steps, store, study_file
 from layerwise import study as studies
 from layerwise.errors import LayerwiseError
 from layerwise.trie import Node, dataset_folder
@@ -31,7 +31,7 @@ RAW = {
 def study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store.write_json(tmp_path / "few.json", RAW)
-    return studies.load("few.json")
+    return study_file.load("few.json")
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_features_without_samples_are_kept_as_such(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     raw = {**RAW, "datasets": {"toy": {**RAW["datasets"]["toy"], "valid": 0}}}
     store.write_json(tmp_path / "few.json", raw)
-    study = studies.load("few.json")
+    study = study_file.load("few.json")
     steps.prepare_dataset(study, "toy", tmp_path)
     data = steps.read_dataset(study, "toy")
     run(study, data, "r8")

@@ -9,7 +9,7 @@ import sys
 import pytest
 from tinystudy import changed, edited, load, write
 
-from layerwise import study as studies
+from layerwise import study_file
 from layerwise.trie import Node
 
 # ---------------------------------------------------------------- what a study says
@@ -56,8 +56,8 @@ def test_many_seeds_are_said_in_few_words(tmp_path):
 
 
 def test_a_caller_may_give_other_seeds(tmp_path):
-    assert studies.load(write(tmp_path), [5]).seeds == (5,)
-    assert studies.load(write(tmp_path), 1).seeds == (0,)
+    assert study_file.load(write(tmp_path), [5]).seeds == (5,)
+    assert study_file.load(write(tmp_path), 1).seeds == (0,)
 
 
 def test_keep_marks_the_features_that_stay(tmp_path):
@@ -92,7 +92,7 @@ def test_a_used_network_is_fitted_too_and_one_that_it_uses(tmp_path):
 
 def test_the_study_as_json_is_the_same_study(tmp_path):
     study = load(tmp_path)
-    copy = studies.load(write(tmp_path, json.dumps(study.raw), "copy.json"))
+    copy = study_file.load(write(tmp_path, json.dumps(study.raw), "copy.json"))
     node = Node("tiny", "digits", 1, "d4/ridge")
     assert copy.name == "tiny"
     assert (copy.nodes(), copy.targets(), copy.digest(node, "r")) == (
@@ -154,7 +154,7 @@ def test_the_digest_of_a_view_says_its_options_and_labels(tmp_path):
 
 def test_reading_a_study_imports_no_torch(tmp_path):
     code = (
-        "import sys; from layerwise import study; s = study.load(sys.argv[1]); s.digest(s.nodes()[-1], 'r');"
+        "import sys; from layerwise import study_file; s = study_file.load(sys.argv[1]); s.digest(s.nodes()[-1], 'r');"
         "slow = {'torch', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'torchvision'} & set(sys.modules);"
         "sys.exit(f'imported {slow}' if slow else 0)"
     )

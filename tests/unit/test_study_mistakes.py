@@ -7,7 +7,7 @@ import re
 import pytest
 from tinystudy import TINY, changed, edited, refused, with_segment, write
 
-from layerwise import study as studies
+from layerwise import study_file
 from layerwise.errors import LayerwiseError
 
 WRONG = {
@@ -118,36 +118,36 @@ def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_bytes(b"title: \xff\xfe\x00\n")
     with pytest.raises(LayerwiseError, match="not YAML, which is text in UTF-8") as caught:
-        studies.load(path)
+        study_file.load(path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["my study.yaml", "a;b.yaml", "a.b.yaml", "ä.json"])
 def test_a_study_is_called_by_a_plain_name(tmp_path, name):
     with pytest.raises(LayerwiseError, match="call the file by letters, digits, _ and -"):
-        studies.load(write(tmp_path, name=name))
+        study_file.load(write(tmp_path, name=name))
 
 
 @pytest.mark.parametrize("seeds", [[-1], [1, 1]])
 def test_other_seeds_are_checked_too(tmp_path, seeds):
     with pytest.raises(LayerwiseError, match=r"seeds: .*: give each once, and none below 0"):
-        studies.load(write(tmp_path), seeds)
+        study_file.load(write(tmp_path), seeds)
 
 
 def test_an_unknown_study_names_the_nearest(tmp_path):
     write(tmp_path)
     with pytest.raises(LayerwiseError, match=r"study 'tny': no file .*tny.yaml; did you mean 'tiny'\?"):
-        studies.load(tmp_path / "tny.yaml")
+        study_file.load(tmp_path / "tny.yaml")
 
 
 def test_a_study_of_json_that_is_cut_short_is_refused(tmp_path):
     path = write(tmp_path, '{"title": ', "copy.json")
     with pytest.raises(LayerwiseError, match="not a readable record"):
-        studies.load(path)
+        study_file.load(path)
 
 
 def test_a_study_of_json_that_misses_a_key_is_refused(tmp_path):
     path = write(tmp_path, '{"title": "Tiny"}', "copy.json")
     with pytest.raises(LayerwiseError, match=r"copy.json: no study, 'datasets' is missing") as caught:
-        studies.load(path)
+        study_file.load(path)
     assert "\n" not in str(caught.value)

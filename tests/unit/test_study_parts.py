@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tinystudy import edited, load, refused, write
 
-from layerwise import study as studies
+from layerwise import study_file
 from layerwise.errors import LayerwiseError
 from layerwise.trie import Node
 
@@ -49,15 +49,15 @@ def test_a_data_set_that_is_left_out_is_checked_and_not_run(tmp_path):
 def test_a_study_extends_another_as_far_as_it_fits(tmp_path):
     write(tmp_path, yaml.safe_dump(edited(**TWO, seeds={"digits": 2, "more": 3}), sort_keys=False), "whole.yaml")
     path = write(tmp_path, "extends: whole\ntitle: Part\nnetworks: {digits: [d4/ridge]}\n", "part.yaml")
-    study = studies.load(path)
+    study = study_file.load(path)
     assert (study.name, study.title, study.networks) == ("part", "Part", {"digits": {"d4/ridge": "d4/ridge"}})
     assert (study.seeds, list(study.datasets), study.verdicts, study.probes) == ((0, 1), ["digits"], [], {})
     node = Node("part", "digits", 0, "d4/ridge")
-    whole = studies.load(tmp_path / "whole.yaml")
+    whole = study_file.load(tmp_path / "whole.yaml")
     assert study.digest(node, "root") == whole.digest(Node("whole", "digits", 0, "d4/ridge"), "root")
     again = tmp_path / "part.json"
     again.write_text(json.dumps(study.raw))
-    assert studies.load(again).networks == study.networks
+    assert study_file.load(again).networks == study.networks
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_study_extends_another_as_far_as_it_fits(tmp_path):
 def test_an_extension_that_does_not_fit_is_refused(tmp_path, text, said):
     write(tmp_path, yaml.safe_dump(edited(**TWO), sort_keys=False), "whole.yaml")
     with pytest.raises(LayerwiseError) as caught:
-        studies.load(write(tmp_path, text, "part.yaml"))
+        study_file.load(write(tmp_path, text, "part.yaml"))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

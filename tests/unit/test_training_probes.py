@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from training import CPU, blobs, fit
 
-from layerwise import steps, study, trie
+from layerwise import steps, study_file, trie
 from layerwise.data import Split, Task
 from layerwise.datasets import Dataset
 from layerwise.errors import LayerwiseError
@@ -222,7 +222,7 @@ def test_a_following_probe_trains_the_fit_again(tmp_path, monkeypatch):
     """Its last row is of the weights that the fit left; a method without steps is refused in one line."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "again.json").write_text(json.dumps(STUDY))
-    plan = study.load("again.json")
+    plan = study_file.load("again.json")
     assert plan.follows("training")
     steps.prepare_dataset(plan, "digits", tmp_path)
     data = steps.read_dataset(plan, "digits")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from layerwise import study as studies
+from layerwise import study_file
 from layerwise.errors import LayerwiseError
 
 TINY = """
@@ -43,14 +44,14 @@ def edited(**changes) -> dict:
 
 
 def load(tmp_path: Path, **changes) -> studies.Study:
-    return studies.load(write(tmp_path, yaml.safe_dump(edited(**changes), sort_keys=False)))
+    return study_file.load(write(tmp_path, yaml.safe_dump(edited(**changes), sort_keys=False)))
 
 
 def refused(tmp_path: Path, content: str | dict) -> str:
     """Load what must be refused; return the message, which is one line and begins with the file."""
     path = write(tmp_path, content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(LayerwiseError) as caught:
-        studies.load(path)
+        study_file.load(path)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"{path}: ")

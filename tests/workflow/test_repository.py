@@ -11,8 +11,7 @@ import pytest
 import yaml
 from places import ROOT, make
 
-from layerwise import plugins
-from layerwise import study as studies
+from layerwise import plugins, study_file
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 WHOLE = [path for path in STUDIES if "extends" not in yaml.safe_load(path.read_text())]
@@ -67,7 +66,7 @@ def test_no_file_names_a_place_of_one_machine():
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_every_study_is_right(path):
-    study = studies.load(path)
+    study = study_file.load(path)
     assert study.nodes()
     assert study.description, "a study says what it compares"
 
@@ -112,7 +111,7 @@ def test_a_study_stage_of_dvc_depends_on_what_is_drawn_and_judged():
 @pytest.mark.parametrize("path", WHOLE, ids=lambda p: p.stem)
 def test_a_study_gives_every_key_that_dvc_looks_at(path):
     """DVC takes a key that is absent for a mistake, and so an output."""
-    study = studies.load(path)
+    study = study_file.load(path)
     assert study.figures
     assert study.tables
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():

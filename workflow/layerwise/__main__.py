@@ -11,7 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from layerwise import __version__, environment, plugins, store, study, trie
+from layerwise import __version__, environment, plugins, store, study, study_file, trie
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(args: argparse.Namespace) -> study.Study:
-    return study.load(args.study, args.seeds, args.left_out)
+    return study_file.load(args.study, args.seeds, args.left_out)
 
 
 def _dataset(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from layerwise import environment, plugins, schema, study as studies
+from layerwise import environment, plugins, schema, study as studies, study_file
 from layerwise.datasets import files
 from layerwise.errors import LayerwiseError
 from layerwise.trie import SPLITS, Node, dataset_folder
@@ -24,9 +24,9 @@ def here(paths):
 try:
     schema.validate(config, "config", "config.yaml")
     config = schema.with_defaults(config, "config")
-    STUDIES = {path.stem: studies.load(path, config["seeds"]) for path in sorted(Path("studies").glob("*.yaml"))}
+    STUDIES = {path.stem: study_file.load(path, config["seeds"]) for path in sorted(Path("studies").glob("*.yaml"))}
     if config["study"] not in STUDIES:
-        studies.load(f"studies/{config['study']}.yaml")  # says which studies there are
+        study_file.load(f"studies/{config['study']}.yaml")  # says which studies there are
 except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 

@@ -1,0 +1,142 @@
+"""A study file read into a `Study`: YAML or JSON, what it takes of another, seeds, segments and views, all checked.
+
+No torch here, and nothing is read but the study: Snakemake parses with this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from layerwise import plugins, words
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.schema import read_yaml, validate
+from layerwise.store import read_json
+from layerwise.study import SegmentSpec, Study, View
+from layerwise.study_check import check, measured_by
+
+NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
+NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
+
+
+def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool = False) -> Study:
+    """Read and check a study file (YAML, or the JSON that ``python -m layerwise study`` prints).
+
+    Parameters
+    ----------
+    seeds
+        What to take for the study's own seeds.
+    left_out
+        Take the data sets that the study leaves out, and none that it runs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = {p.stem for p in path.parent.glob("*.yaml")}
+        raise LayerwiseError(f"study {path.stem!r}: no file {path}{nearest(path.stem, known)}")
+    if not NAME.fullmatch(path.stem):
+        raise LayerwiseError(f"study {path.stem!r}: call the file by letters, digits, _ and -")
+    if path.suffix == ".json":
+        raw = read_json(path)
+        if missing := {"title", "datasets", "segments", "networks"} - set(raw):
+            raise LayerwiseError(f"{path}: no study, {min(missing)!r} is missing; print one with the verb study")
+    else:
+        raw = _extended(read_yaml(path), path)
+        validate(raw, "study", str(path))
+    if seeds is not None:
+        raw = raw | {"seeds": seeds}
+    try:
+        study = _study(str(raw.get("name", path.stem)), str(path), raw)
+        check(study)
+        networks = {d: paths for d, paths in study.networks.items() if (d in study.left_out) == left_out}
+        study = dataclasses.replace(study, networks=networks)
+        if not networks:
+            nothing = "the study leaves out nothing that has networks" if left_out else "nothing is left of the study"
+            raise LayerwiseError(f"leave_out: {nothing}; name {'more' if left_out else 'fewer'} data sets")
+    except LayerwiseError as error:
+        raise LayerwiseError(f"{path}: {error}") from None
+    return study
+
+
+def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a study with what it does not say itself taken from the one that it extends, as far as it fits."""
+    if "extends" not in raw:
+        return raw
+    base = path.with_name(f"{raw['extends']}.yaml")
+    if not base.is_file() or base == path:
+        known = sorted({p.stem for p in path.parent.glob("*.yaml")} - {path.stem})
+        raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
+    whole = read_yaml(base)
+    validate(whole, "study", str(base))  # which refuses one that extends a third
+    networks = raw.get("networks", whole["networks"])
+    there = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
+    taken = _without(whole, "probes", "tables", "figures")
+    taken["verdicts"] = [v for v in whole.get("verdicts", []) if there.issuperset(measured_by(v))]
+    taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
+    if isinstance(whole.get("seeds"), dict):
+        taken["seeds"] = {d: n for d, n in whole["seeds"].items() if d in networks}
+    taken["leave_out"] = {d: why for d, why in whole.get("leave_out", {}).items() if d in networks}
+    return taken | _without(raw, "extends")
+
+
+def _seeds(given: int | list[int]) -> tuple[int, ...]:
+    return tuple(range(given)) if isinstance(given, int) else tuple(given)
+
+
+def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
+    given = given or {}
+    module = given.get(plugins.KINDS[kind], name)
+    options = _without(given, plugins.KINDS[kind], "networks" if kind == "probes" else "")
+    where = f"{plugins.KINDS[kind]} {name!r}"
+    return View(name, module, plugins.options(kind, module, options, where), tuple(given.get("networks", ())))
+
+
+def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
+    options = _without(given, *NOT_OPTIONS["segments"])
+    where = f"segment {name!r}"
+    layers = [
+        w for each in given["layers"] for w in ([each] if isinstance(each, str) else each["layers"] * each["repeat"])
+    ]
+    for word in dict.fromkeys(layers):
+        try:
+            words.parse(word)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"{where}: {error}") from None
+    options = plugins.options("methods", given["method"], options, where)
+    return SegmentSpec(name, given["method"], tuple(layers), options, tuple(given.get("uses", ())))
+
+
+def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
+    networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw.get("networks", {}).items()}
+    keep = raw.get("keep", "all")
+    given = raw.get("seeds", 5)
+    seeds = {d: _seeds(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}
+    for d in given if isinstance(given, dict) else ():
+        if d not in networks:
+            raise LayerwiseError(f"seeds: no data set {d!r}{nearest(d, networks)}")
+    return Study(
+        name=name,
+        file=file,
+        title=raw["title"],
+        description=raw.get("description", ""),
+        seeds=tuple(dict.fromkeys(s for each in seeds.values() for s in each)),
+        seeds_together=raw.get("seeds_together", False),
+        datasets=raw["datasets"],
+        segments={n: _segment(n, s) for n, s in raw["segments"].items()},
+        networks=networks,
+        left_out=raw.get("leave_out", {}),
+        seeds_by_dataset=seeds,
+        keep=None if keep == "all" else tuple(keep),
+        readouts=raw.get("readouts", True),
+        probes={n: _view("probes", n, v) for n, v in raw.get("probes", {}).items()},
+        figures={n: _view("figures", n, v) for n, v in raw.get("figures", {}).items()},
+        tables={n: _view("tables", n, v) for n, v in raw.get("tables", {}).items()},
+        published=raw.get("published", {}),
+        verdicts=raw.get("verdicts", []),
+        raw={**raw, "name": name},
+    )
+
+
+def _without(given: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {k: v for k, v in given.items() if k not in keys}
