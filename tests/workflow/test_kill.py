@@ -57,12 +57,17 @@ def of_group(group: int) -> dict[int, str]:
 
 @pytest.fixture
 def slow_fit(workplace):
-    """Start a run of a fit that takes seconds a seed and saves its state ten times; returns how to start it."""
+    """Start a run of a fit: seconds a seed, its state saved ten times, at rest while there is a file `hold`.
+
+    Returns how to start it.
+    """
     sgd = "workflow/layerwise/methods/sgd.py"
+    workplace.edit("import time", "import os\nimport time", sgd)
     workplace.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", sgd)
     workplace.edit(
         "        self.module.train()\n        total",
-        "        time.sleep(0.1)\n        self.module.train()\n        total",
+        "        time.sleep(0.1)\n        while os.path.exists('hold'):\n            time.sleep(0.1)\n"
+        "        self.module.train()\n        total",
         sgd,
     )
     workplace.edit("epochs: 2", "epochs: 40")
@@ -96,7 +101,10 @@ def slow_fit(workplace):
 def test_a_killed_run_carries_on_and_a_second_one_is_refused(workplace, slow_fit):
     run = slow_fit()
     wait_for(workplace.folder / SEED0 / ".resume.safetensors", run)
+    hold = workplace.folder / "hold"
+    hold.touch()  # on a busy machine the second run takes longer to start than the first one to end
     refused = workplace.snakemake("--", f"{SEED0}/fit.json", check=False)
+    hold.unlink()
     assert "Directory cannot be locked" in refused
     assert "Traceback" not in refused
     wait_for(workplace.folder / SEED1 / ".resume.safetensors", run)
