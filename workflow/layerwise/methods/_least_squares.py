@@ -29,6 +29,7 @@ class Direct:
         self.inputs, self.y, self.options = inputs, y, options
         self.z = torch.cat([z.new_ones(len(z), 1), z], dim=1) if options.bias else z
         self.given = self.z.shape[1] + y.shape[1]  # rows of P
+        self.second = self.z.T @ self.z if options.solver == "solve" else None
         self.solve = self._solver()
         self.best = self.solve(y)
         self.errors = (y - self.z @ self.best).square().sum(dim=1)  # of the linear read-out, (m,)
@@ -46,9 +47,14 @@ class Direct:
             return lambda target: inverse @ target
         if options.solver == "lstsq":
             return lambda target: torch.linalg.lstsq(z, target, rcond=options.tolerance).solution
-        gram = z.T @ z
-        gram.diagonal().add_(float(options.strength or 0.0))  # thesis section 7.6.2; the bias is penalised too
-        return lambda target: torch.linalg.solve(gram, z.T @ target)
+        return lambda target: self._solved(z.T @ target)
+
+    def _solved(self, right: Tensor) -> Tensor:
+        """Return (Z^T Z + strength I)^-1 R (thesis section 7.6.2; the bias is penalised too)."""
+        assert self.second is not None
+        penalised = self.second.clone()
+        penalised.diagonal().add_(float(self.options.strength or 0.0))
+        return torch.linalg.solve(penalised, right)
 
     @property
     def gram(self) -> Gram:
@@ -58,8 +64,10 @@ class Direct:
         """Return the weights that lead to the targets of P, ``(n + k, width)`` without or with the ones among n."""
         n, y = self.z.shape[1], self.y if given is None else given.y
         scaled = self.options.alpha * _pad(projection, self.given).to(self.z.dtype)
-        target = self.z @ scaled[:n] + y @ (self.options.beta * scaled[n:])
-        return self._split(self.solve(target))  # thesis section 7.3.2, W = Z^+ T
+        on_y = self.options.beta * scaled[n:]
+        if self.second is not None:  # Z^T T without T, which has a row for every sample
+            return self._split(self._solved(self.second @ scaled[:n] + (self.z.T @ y) @ on_y))
+        return self._split(self.solve(self.z @ scaled[:n] + y @ on_y))  # thesis section 7.3.2, W = Z^+ T
 
     def identity(self) -> Solution:
         """Return the weights ``alpha Z^+``, one unit a sample."""
