@@ -39,7 +39,7 @@ class Options:
 
 def draw(results: StudyResults, options: Options) -> Figure:
     views = ((20, -60), (20, 30), (88, -90)) if options.components else ((20, -60),)
-    figure = new(2.9 * (1 + len(views)), 2.8 * len(options.datasets) + 0.3)
+    figure = new(3.2 * (1 + len(views)), 3.1 * len(options.datasets) + 0.3)
     for row, dataset in enumerate(options.datasets):
         data = results.data(dataset)
         if tuple(data.train.x.shape[1:]) != (2,) or data.task.kind != "signs":
@@ -63,6 +63,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
                 ax.xaxis.set_major_locator(MaxNLocator(4))
                 ax.yaxis.set_major_locator(MaxNLocator(4))
                 ax.view_init(*views[column - 1])
+                ax.set_box_aspect(None, zoom=0.8)  # leaves room for the labels, which no layout counts in
+                ax.tick_params(labelsize="small", pad=0)
                 for name, (vector, colour) in found.items():
                     ax.plot(*np.stack([-vector, vector], 1), color=colour, lw=1.8, label=name)
             else:
