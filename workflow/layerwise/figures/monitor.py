@@ -60,7 +60,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
             linestyle="-" if own == "mse" else "--",
         )
         decimal_ticks(ax.yaxis)
-        ax.set_ylabel("loss on training samples (log scale)")
+        ax.set_ylabel("loss on training samples\n(log scale)")
     legend(axes)
     return figure
 
