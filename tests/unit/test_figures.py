@@ -17,7 +17,6 @@ from torch import nn
 from layerwise import figures, tables
 from layerwise.errors import LayerwiseError
 from layerwise.figures import (
-    _labels,
     _style,
     accuracy_seconds,
     filters,
@@ -75,14 +74,18 @@ def test_no_figure_touches_pyplot(tiny):
 # ---------------------------------------------------------------- what they show
 
 
-def test_accuracy_against_seconds_has_a_point_and_a_label_a_network(tiny):
-    ax = accuracy_seconds.draw(tiny, accuracy_seconds.Options("digits")).axes[0]
-    labels = tiny.study.networks["digits"]
-    assert [t.get_text() for t in ax.texts if t.get_text()] != []
-    assert {t.get_text() for t in ax.texts} == set(labels.values())
-    points = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() in _style.MARKERS]
-    expected = [[tiny.interval("digits", p, m)[0] for m in ("total_seconds", "test_accuracy")] for p in labels]
-    np.testing.assert_allclose(sorted(map(tuple, points)), sorted(map(tuple, expected)))
+def test_accuracy_against_seconds_has_a_point_a_network_and_names_them_from_top_to_bottom(tiny):
+    figure = accuracy_seconds.draw(tiny, accuracy_seconds.Options("digits"))
+    (ax,) = figure.axes
+    points = {bars.get_label(): tuple(bars.lines[0].get_xydata()[0]) for bars in ax.containers}
+    expected = {
+        label: tuple(tiny.interval("digits", path, m)[0] for m in ("total_seconds", "test_accuracy"))
+        for path, label in tiny.study.networks["digits"].items()
+    }
+    assert points == expected
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == sorted(named, key=lambda name: -points[name][1])
+    assert set(named) == set(expected)
     assert ax.get_xscale() == "log"
     assert "seconds" in ax.get_xlabel()
     assert ax.get_ylabel() == "test accuracy, %"
@@ -92,24 +95,6 @@ def test_an_error_has_a_logarithmic_axis(tiny):
     ax = accuracy_seconds.draw(tiny, accuracy_seconds.Options("sine")).axes[0]
     assert ax.get_yscale() == "log"
     assert "squared error" in ax.get_ylabel()
-
-
-def test_labels_do_not_cover_each_other_nor_leave_the_plot():
-    figure = _style.new(6, 4)
-    ax = figure.add_subplot()
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
-    points = [(0.5 + 0.01 * i, 0.5) for i in range(8)] + [(0.99, 0.99), (0.01, 0.01)]
-    ax.plot(*zip(*points, strict=True), "o")
-    _labels.place(ax, points, [f"network number {i}" for i in range(10)], ["black"] * 10)
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    boxes = [matplotlib.text.Text.get_window_extent(t, renderer) for t in ax.texts]
-    for i, a in enumerate(boxes):
-        assert not any(a.overlaps(b) for b in boxes[i + 1 :])
-        room = ax.get_window_extent(renderer)
-        assert a.x0 >= room.x0 - 1
-        assert a.x1 <= room.x1 + 1
 
 
 def test_readout_shows_the_geometric_mean_at_every_depth(tiny):

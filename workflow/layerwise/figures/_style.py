@@ -119,14 +119,6 @@ def bar(mean: float, half_width: float, logarithmic: bool = True) -> list[list[f
     return [[min(half, 0.9 * abs(mean)) if logarithmic else half], [half]]
 
 
-def ink(colour: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Return a colour dark enough for text on white."""
-    r, g, b = colour
-    light = 0.2126 * r + 0.7152 * g + 0.0722 * b
-    dark = min(1.0, 0.45 / light) if light else 1.0
-    return r * dark, g * dark, b * dark
-
-
 def decimal_ticks(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as plain numbers where it spans three decades or fewer."""
     low, high = axis.get_view_interval()

@@ -7,9 +7,8 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from layerwise.figures._labels import place
-from layerwise.figures._panels import empty, ran, runs
-from layerwise.figures._style import bar, decimal_ticks, ink, looks, new, over_seeds, provenance
+from layerwise.figures._panels import empty, legend, ran, runs
+from layerwise.figures._style import bar, decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.results import StudyResults
 
 
@@ -25,7 +24,7 @@ class Options:
 
 def draw(results: StudyResults, options: Options) -> Figure:
     dataset = options.dataset
-    figure = new(7.0, 4.4)
+    figure = new(7.8, 4.4)
     ax = figure.add_subplot()
     ax.set_xlabel("seconds of all fits of the network (log scale)")
     if not runs(results, dataset):
@@ -39,16 +38,22 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ax.set_xscale("log")
     if measure == "mse":
         ax.set_yscale("log")
-    points, bars = [], []
-    for path in networks:
+    reached = {path: results.interval(dataset, path, f"{options.split}_{measure}") for path in networks}
+    # The legend names them in the order in which they stand in the panel, from top to bottom.
+    for path in sorted(networks, key=lambda path: reached[path][0], reverse=True):
         x, x_half = results.interval(dataset, path, "total_seconds")
-        y, y_half = results.interval(dataset, path, f"{options.split}_{measure}")
-        colour, marker = look[path].colour, look[path].marker
-        across, up = bar(x, x_half), bar(y, y_half, logarithmic=measure == "mse")
-        ax.errorbar(x, y, yerr=up, xerr=across, fmt=marker, color=colour, elinewidth=0.9)
-        points.append((x, y))
-        bars += [(x - across[0][0], y, x + across[1][0], y), (x, y - up[0][0], x, y + up[1][0])]
-    ax.margins(x=0.14, y=0.12)
+        y, y_half = reached[path]
+        ax.errorbar(
+            x,
+            y,
+            xerr=bar(x, x_half),
+            yerr=bar(y, y_half, logarithmic=measure == "mse"),
+            fmt=look[path].marker,
+            color=look[path].colour,
+            elinewidth=0.9,
+            label=networks[path],
+        )
+    ax.margins(x=0.05, y=0.08)
     low, high = ax.get_xlim()
     if high < 1.01 * low:  # a single point, whose range can come out empty on a logarithmic axis
         ax.set_xlim(low / 2, 2 * high)
@@ -56,7 +61,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     unit = "mean squared error (log scale)" if measure == "mse" else "accuracy, %"
     ax.set_ylabel(f"{options.split} {unit}")
     ax.set_title(f"{dataset}: {measure} against fit time", loc="left")
-    place(ax, points, list(networks.values()), [ink(look[p].colour) for p in networks], bars)
+    legend([ax])
     return figure
 
 
@@ -66,6 +71,7 @@ def caption(results: StudyResults, options: Options) -> str:
     return (
         f"{options.split.capitalize()} {'mean squared error' if mse else 'accuracy'} on {options.dataset} against the "
         f"wall-clock seconds that all fits of a network took, one after the other: {over_seeds(results, *there)}, both "
-        f"ways (on a logarithmic axis no bar goes below a tenth of the mean). A colour is a method.{out} "
+        f"ways (on a logarithmic axis no bar goes below a tenth of the mean). A colour is a method; the legend "
+        f"names the networks as they stand from top to bottom.{out} "
         f"{provenance(results, 'fits.csv')}"
     )

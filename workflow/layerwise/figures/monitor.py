@@ -35,7 +35,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     figure.set_figwidth(figure.get_figwidth() + 1.6)
     for ax, network in zip(axes, networks, strict=True):
         mine = seen(results, table, network, "monitor")
-        ax.set_title(textwrap.fill(title(results, network), 34), loc="left")
+        ax.set_title(textwrap.fill(title(results, network), 24), loc="left")
         ax.set_xlabel("step")
         if mine is None:
             empty(ax)
