@@ -77,7 +77,8 @@ def test_no_figure_touches_pyplot(tiny):
 def test_accuracy_against_seconds_has_a_point_a_network_and_names_them_from_top_to_bottom(tiny):
     figure = accuracy_seconds.draw(tiny, accuracy_seconds.Options("digits"))
     (ax,) = figure.axes
-    points = {bars.get_label(): tuple(bars.lines[0].get_xydata()[0]) for bars in ax.containers}
+    handles, labels = ax.get_legend_handles_labels()
+    points = {label: tuple(point.get_xydata()[0]) for label, point in zip(labels, handles, strict=True)}
     expected = {
         label: tuple(tiny.interval("digits", path, m)[0] for m in ("total_seconds", "test_accuracy"))
         for path, label in tiny.study.networks["digits"].items()

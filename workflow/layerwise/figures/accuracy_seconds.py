@@ -43,16 +43,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
     for path in sorted(networks, key=lambda path: reached[path][0], reverse=True):
         x, x_half = results.interval(dataset, path, "total_seconds")
         y, y_half = reached[path]
-        ax.errorbar(
-            x,
-            y,
-            xerr=bar(x, x_half),
-            yerr=bar(y, y_half, logarithmic=measure == "mse"),
-            fmt=look[path].marker,
-            color=look[path].colour,
-            elinewidth=0.9,
-            label=networks[path],
-        )
+        across, up = bar(x, x_half), bar(y, y_half, logarithmic=measure == "mse")
+        ax.errorbar(x, y, xerr=across, yerr=up, fmt="none", ecolor=look[path].colour, elinewidth=0.9)
+        ax.plot(x, y, look[path].marker, color=look[path].colour, label=networks[path])
     ax.margins(x=0.05, y=0.08)
     low, high = ax.get_xlim()
     if high < 1.01 * low:  # a single point, whose range can come out empty on a logarithmic axis
