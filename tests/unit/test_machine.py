@@ -64,6 +64,19 @@ def test_the_meter_reads_wall_seconds_and_the_peak():
         assert reading["peak_memory_mb"] - after["peak_memory_mb"] > 64
 
 
+@pytest.mark.skipif(platform.system() != "Linux", reason="other systems do not forget a peak that is over")
+def test_what_a_fit_left_in_a_circle_of_references_does_not_count_for_the_next():
+    cpu = torch.device("cpu")
+    machine.warm_up(cpu)
+    with machine.metered(cpu) as reading:
+        circle = [torch.ones(2**25)]  # 128 MB
+        circle.append(circle)
+        del circle
+    with machine.metered(cpu) as after:
+        pass
+    assert reading["peak_memory_mb"] - after["peak_memory_mb"] > 64
+
+
 def test_the_record_says_where_when_and_with_what():
     record = machine.provenance(torch.device("cpu"))
     assert record["device"] == "cpu"

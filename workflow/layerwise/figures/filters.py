@@ -94,6 +94,7 @@ def caption(results: StudyResults, options: Options) -> str:
     seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
     return (
         f"Filters of the first layer on {options.dataset}, a row a network, each scaled to the 98th percentile of its "
-        f"own absolute weights (red above zero, blue below): seed {seed} alone. "
+        f"own absolute weights (red above zero and blue below; of "
+        f"colour images their own colours, grey at zero): seed {seed} alone. "
         f"{provenance(results, f'networks/{options.dataset}/seed{seed}')}"
     )

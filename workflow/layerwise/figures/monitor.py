@@ -37,6 +37,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         mine = seen(results, table, network, "monitor")
         ax.set_title(textwrap.fill(title(results, network), 24), loc="left")
         ax.set_xlabel("step")
+        ax.locator_params(axis="x", nbins=3)  # the steps have five figures, and the panels are narrow
         if mine is None:
             empty(ax)
             continue
