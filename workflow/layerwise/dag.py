@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from layerwise.study import Study
 
-ROW, BOX, GAP, LETTER = 46, 34, 34, 7.1  # pixels: between rows, height of a box, between columns, width of a letter
+ROW, BOX, GAP = 46, 34, 34  # pixels: between rows, height of a box, between columns
+NAME, SMALL = 7.9, 6.6  # pixels a letter, at most: a name (digits and capitals are the wide ones), the line under it
 
 
 @dataclass
@@ -61,7 +62,7 @@ def drawing(study: Study, dataset: str, under: dict[str, str], ends: dict[str, s
             inner = bool(children[path])
             at = (x + 9, y + BOX / 2 + 10) if inner else (x + widths[place.column] + 10, y + 4)
             lines.append(f'<text x="{at[0]:.0f}" y="{at[1]:.0f}">{html.escape(ends[path])}</text>')
-            right = max(right, at[0] + LETTER * len(ends[path]))
+            right = max(right, at[0] + NAME * len(ends[path]))
         right = max(right, x + widths[place.column])
     label = html.escape(f"Networks on {dataset}: " + "; ".join(ends.values()), quote=True)
     size = f'width="{right + 4:.0f}" height="{rows * ROW:.0f}" viewBox="0 0 {right + 4:.0f} {rows * ROW:.0f}"'
@@ -88,7 +89,7 @@ def _lay_out(path: str, children: dict[str, list[str]], places: dict[str, Place]
 
 
 def _width(places: list[Place]) -> float:
-    return max(LETTER * max(len(p.name), len(p.under)) for p in places) + 18
+    return max(max(NAME * len(p.name), SMALL * len(p.under)) for p in places) + 18
 
 
 def _edge(
