@@ -121,6 +121,16 @@ def test_the_verdicts_are_counted_and_told(page, tiny):
     assert published.NOBODY in page.text
 
 
+def test_what_rounding_leaves_is_no_difference(text, spoilt):
+    row = dict.fromkeys(published.COLUMNS, "x") | {"n": 5, "verdict": "reproduced", "half_width": 0.1}
+    pairs = [{"published": 97.51, "measured": 97.51 - 1.5e-14}, {"published": 2.6e-22, "measured": 3.6e-22}]
+    store.write_csv(home("tiny") / "verdicts.csv", pd.DataFrame([row | pair for pair in pairs])[published.COLUMNS])
+    report.write(spoilt.study, home("tiny") / "report.html")
+    page = (home("tiny") / "report.html").read_text()
+    assert "e-14" not in page
+    assert ">1e-22<" in page  # a small value is not small for its own kind
+
+
 def test_provenance_is_complete(page, tiny):
     record = next(iter(tiny.records.values()))
     for said in (record["machine"], record["versions"]["torch"], record["versions"]["numpy"], "fits.csv"):

@@ -139,7 +139,9 @@ def _verdicts(study: Study) -> str:
         "<em>worse</em>.</p>\n"
     )
     data.insert(data.columns.get_loc("half_width"), "measured" + HALF, data.pop("half_width"))
-    data["difference"] = (data["measured"] - data["published"]).where(data["verdict"] != "not run")
+    difference = data["measured"] - data["published"]
+    rounding = difference.abs() < 1e-9 * data["published"].abs()  # a mean of 97.51 is not 1.4e-14 below 97.51
+    data["difference"] = difference.mask(rounding, 0.0).where(data["verdict"] != "not run")
     order = ["source", "item", "row", "metric", "published", "measured", "measured" + HALF, "difference", "n"]
     ranked = data.sort_values("verdict", key=lambda v: v.map(published.VERDICTS.index), kind="stable")
     return (
