@@ -26,12 +26,13 @@ def plus_minus(mean: float, half_width: float) -> str:
     """Return ``mean ± half width``, both to the second significant digit of the half width."""
     if math.isnan(mean) or math.isnan(half_width):
         return number(mean)
-    if mean != 0 and not 1e-3 <= abs(mean) < 1e5:
-        power = math.floor(math.log10(abs(mean)))
-        return f"({mean / 10**power:.2f} ± {half_width / 10**power:.2f})e{power:+03d}"
     half_width = half_width if half_width > 1e-9 * abs(mean) else 0.0  # rounding alone
+    size = max(abs(mean), half_width)
+    if size != 0 and not 1e-3 <= size < 1e5:
+        power = math.floor(math.log10(size))
+        return f"({mean / 10**power:.2f} ± {half_width / 10**power:.2f})e{power:+03d}"
     digits = 2 if half_width == 0 else min(4, max(0, 1 - math.floor(math.log10(half_width))))
-    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+    return f"{round(mean, digits) + 0.0:.{digits}f} ± {half_width:.{digits}f}"  # + 0.0: no zero below zero
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
