@@ -29,6 +29,7 @@ def edit(**keys) -> None:
 def away(spoilt) -> StudyResults:
     """The tiny study where it leaves out the spirals, beside their fits from where it does not."""
     edit(leave_out={"spirals": "an hour"})
+    shutil.rmtree("results/tiny/figures", ignore_errors=True)  # of tests of the report, where they ran before
     assert main(["all", "tiny.json", "--left-out", "--device", "cpu", "--threads", "1"]) == 0
     assert not Path("results/tiny/figures").exists()
     shutil.rmtree("results/tiny/networks/spirals")
@@ -95,3 +96,6 @@ def test_a_verdict_says_which_machine_measured_it():
     worse = verdicts(plan(items, entries), here, there.assign(train_mse=1.0)).iloc[0]
     assert (worse["verdict"], worse["reason"]) == ("worse", "why; measured on A GPU")
     assert verdicts(plan(items, entries), here).iloc[0]["reason"].startswith("the data set away is left out")
+    entries[0]["note"] = "another board"
+    noted = verdicts(plan(items, entries), here, there).iloc[0]
+    assert (noted["verdict"], noted["reason"]) == ("reproduced", "another board; measured on A GPU")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -138,6 +140,20 @@ def test_provenance_is_complete(page, tiny):
     assert tiny.data("digits").record["digest"] in page.text
     assert "snakemake --cores 2 tiny" in page.text
     assert f"{len(tiny.fits)} fits of segments" in page.text
+
+
+def test_only_segments_in_use_are_listed(text, spoilt):
+    idle = {"r5": {"method": "random", "layers": ["conv 3 5", "relu"]}}
+    segments = spoilt.study.raw["segments"] | idle
+    Path("tiny.json").write_text(json.dumps(spoilt.study.raw | {"segments": segments}))
+    report.write(study_file.load("tiny.json"), home("tiny") / "report.html")
+    assert (home("tiny") / "report.html").read_text() == text
+
+
+def test_options_stand_as_a_study_file_has_them():
+    given = {"method": "x", "whiten": None, "uses": ["e2"], "lr": 0.01, "select": "valid"}
+    assert report._options(given, "method") == "whiten: null, uses: [e2], lr: 0.01, select: valid"
+    assert report._options({"method": "x"}, "method") == ""
 
 
 def test_the_same_results_give_the_same_page(tiny, text, tmp_path):

@@ -182,9 +182,9 @@ def _row(
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
     devices = dict.fromkeys(away[n].rpartition("; ")[2] for n in networks if n in away)  # a GPU stands last
-    where = [f"measured on {device}" for device in devices]
+    how_measured = [*([entry["note"]] if "note" in entry else []), *(f"measured on {device}" for device in devices)]
     if how.never or math.isnan(measured):
-        return {**said, "verdict": "not run", "reason": "; ".join([how.never or ONE_SEED, *where])}
+        return {**said, "verdict": "not run", "reason": "; ".join([how.never or ONE_SEED, *how_measured])}
     low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))
     verdict = judge(measured, half_width, low, high, how)
     if verdict == "worse":
@@ -192,7 +192,7 @@ def _row(
     else:
         near = judge(measured, 0.0, low, high, how) != "worse"
         reason = "" if near else WIDE
-    return {**said, "verdict": verdict, "reason": "; ".join([*([reason] if reason else []), *where])}
+    return {**said, "verdict": verdict, "reason": "; ".join([*([reason] if reason else []), *how_measured])}
 
 
 def _ends(metric: str) -> tuple[str, str]:

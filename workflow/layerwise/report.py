@@ -6,12 +6,16 @@ The page asks for nothing but the figures that lie beside it.
 from __future__ import annotations
 
 import html
+import math
+import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from layerwise import dag, figures, published, store, tables
 from layerwise.errors import LayerwiseError
@@ -70,7 +74,7 @@ def _header(results: StudyResults) -> str:
     return text + _facts(
         {
             "Study": study.name,
-            "What ran": f"{networks} networks on {len(study.networks)} data sets, "
+            "What ran": f"{networks} networks on {len(study.networks)} data set{'s' * (len(study.networks) > 1)}, "
             f"{' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds, "
             f"{len(fits)} fits of segments",
             "Where": "; ".join(results.machines),
@@ -231,22 +235,34 @@ def _provenance(results: StudyResults) -> str:
     )
     data = pd.DataFrame([_dataset(results, name) for name in study.networks])
     text += f"<h3>Data sets</h3>\n{table(data, 'Data sets', {'digest': 'digest'})}"
+    in_use = _in_use(study)
     segments = pd.DataFrame(
         [
             {
                 "segment": s.name,
                 "method": s.method,
                 "layers": in_brief(s.layers),
-                "options": ", ".join(f"{k}: {v}" for k, v in study.raw["segments"][s.name].items() if k not in CORE),
+                "options": _options(study.raw["segments"][s.name], "method", "layers"),
             }
             for s in study.segments.values()
+            if s.name in in_use
         ]
     )
     text += f"<h3>Segments</h3>\n{table(segments, 'Segments')}"
     return text + f"<p>All {len(results.fits)} fits, with their digests, are in <code>fits.csv</code>.</p>\n"
 
 
-CORE = ("method", "layers")
+def _in_use(study: Study) -> set[str]:
+    """Return the segments of all networks: of what runs here with what it uses, and of what is left out."""
+    run = [path for dataset in study.networks for path in study.paths(dataset)]
+    return {s for path in [*run, *chain(*study.raw["networks"].values())] for s in re.split("[/+]", path)}
+
+
+def _options(given: dict[str, Any], *but: str) -> str:
+    """Return options as a study file has them."""
+    own = {k: v for k, v in given.items() if k not in but}
+    text = yaml.safe_dump(own, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.strip()[1:-1]
 
 
 def _union(values: Any) -> str:
@@ -259,7 +275,7 @@ def _dataset(results: StudyResults, name: str) -> dict[str, Any]:
     return {
         "data set": name,
         "source": results.study.datasets[name]["source"],
-        "options": ", ".join(f"{k}: {v}" for k, v in results.study.datasets[name].items() if k != "source"),
+        "options": _options(results.study.datasets[name], "source"),
         "sample": "x".join(map(str, shape)),
         **{split: record["counts"][split] for split in SPLITS},
         "task": record["task"]["kind"],
