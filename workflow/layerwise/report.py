@@ -6,7 +6,7 @@ The page asks for nothing but the figures that lie beside it.
 from __future__ import annotations
 
 import html
-import math
+import json
 import re
 from collections.abc import Sequence
 from itertools import chain
@@ -15,7 +15,6 @@ from string import Template
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from layerwise import dag, figures, published, store, tables
 from layerwise.errors import LayerwiseError
@@ -259,10 +258,9 @@ def _in_use(study: Study) -> set[str]:
 
 
 def _options(given: dict[str, Any], *but: str) -> str:
-    """Return options as a study file has them."""
+    """Return options as a study file has them; without PyYAML, which is not wherever a study runs."""
     own = {k: v for k, v in given.items() if k not in but}
-    text = yaml.safe_dump(own, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
-    return text.strip()[1:-1]
+    return json.dumps(own, ensure_ascii=False)[1:-1].replace('"', "")
 
 
 def _union(values: Any) -> str:
