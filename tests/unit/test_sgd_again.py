@@ -113,3 +113,27 @@ def test_a_probe_of_a_resumed_fit_goes_on_where_it_was(monkeypatch):
         fit(DEEP, blobs(), epochs=3, batch=30, hooks=hooks)
     fit(DEEP, blobs(), epochs=3, batch=30, hooks=hooks)
     assert seen == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_convolutions_interrupted_go_on_to_the_same_bytes(monkeypatch, tmp_path, optimizer):
+    """Fused optimisers walk through memory: what they remember must lie as the weights do, channels last."""
+    from layerwise import steps
+
+    monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
+    words, features = ("conv 3 4", "relu", "dense outputs"), blobs(shape=(3, 6, 6))
+    options = {"epochs": 6, "batch": 16, "lr": 0.02, "optimizer": optimizer}
+    whole = fit(words, features, **options)
+    sidecar, saved = steps.Sidecar(tmp_path / "resume.safetensors", "digest"), []
+
+    def save(tensors, notes):
+        sidecar.hooks.save(tensors, notes)
+        saved.append(notes)
+        if len(saved) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(words, features, hooks=Hooks(save=save), **options)
+    again = steps.Sidecar(sidecar.path, "digest").hooks
+    assert again.load()[1] == saved[-1]
+    assert same(fit(words, features, hooks=again, **options).module, whole.module)

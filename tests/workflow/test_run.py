@@ -87,3 +87,11 @@ def test_the_workflow_parses_without_torch(made):
     )
     done = made.run(sys.executable, "-c", code)
     assert done.stderr.splitlines()[-1] == "set()"
+
+
+def test_a_job_is_planned_for_once(workplace):
+    """Snakemake's own rate limit plans anew each second for every job that has finished, all through a long study."""
+    said = workplace.snakemake("--verbose", "--forceall", "--", "tiny")
+    jobs = int(re.search(r"(\d+) of \1 steps \(100%\) done", said)[1])
+    assert jobs >= 12
+    assert said.count("Resources before job selection") <= jobs + 1
