@@ -19,7 +19,7 @@ include: "workflow/rules/results.smk"
 
 onstart:
     # Snakemake's own limit, 100 jobs a second, arms one more timer at every job it finishes, and each plans anew every
-    # second until the run ends: after 180 jobs of `dmn` they took a quarter of a core. A limit the user gives stays.
+    # second until the run ends: after 180 jobs of `dmn` they took a fifth of a core. A limit the user gives stays.
     limiter = workflow.scheduler.job_rate_limiter
     if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
