@@ -214,3 +214,9 @@ def test_the_boxes_of_the_trie_do_not_cover_each_other(tiny):
         assert 0 <= y <= y + h <= float(picture.get("height"))
         for a, b, c, d in boxes[i + 1 :]:
             assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
+
+
+def test_a_table_or_figure_is_titled_by_the_work_and_the_place_in_it():
+    names = ["dmn_table2", "dmn_si_fig10", "icassp_fig1", "platonic_fig11_mse", "few_images"]
+    titles = ["DMN table 2", "DMN supplement, figure 10", "ICASSP figure 1", "Platonic figure 11 (mse)", "Few images"]
+    assert [report._title(name) for name in names] == titles

@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     with store.alone(base, wait=True):
         if not (base / "made" / "run.log").exists():
             shutil.rmtree(base / "made", ignore_errors=True)
-            said = make(base / "made").snakemake("--", "tiny")
+            said = make(base / "made").snakemake("--verbose", "--", "tiny")
             (base / "made" / "run.log").write_text(said)
     return Workplace(base / "made")
 

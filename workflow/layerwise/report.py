@@ -164,8 +164,14 @@ def _tables(results: StudyResults) -> str:
     return "".join(parts)
 
 
+# How the words are spelt of which studies make the names of their tables and figures.
+_SPELT = {"dmn": "DMN", "icassp": "ICASSP", "dgl": "DGL", "si": "supplement,", "fig": "figure", "mse": "(mse)"}
+
+
 def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    """Of `dmn_si_fig3`: DMN supplement, figure 3."""
+    words = " ".join(_SPELT.get(w, w) for w in re.sub(r"(fig|table)(?=\d)", r"\1_", name).split("_"))
+    return words[:1].upper() + words[1:]
 
 
 # ---------------------------------------------------------------- figures and the trie
