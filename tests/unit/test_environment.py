@@ -39,6 +39,31 @@ def test_the_variable_goes_before_what_is_configured(monkeypatch):
     assert environment.data_root("data") == Path("data")
 
 
+def test_a_machine_with_wider_registers_computes_as_others_do(monkeypatch, tmp_path):
+    set_by_user = {"ONEDNN_MAX_CPU_ISA": "ALL"}
+    monkeypatch.setattr(os, "environ", dict(set_by_user))
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("flags: sse2 avx avx2\n")
+    environment.same_instructions(cpu)
+    environment.same_instructions(tmp_path / "none")
+    assert os.environ == set_by_user
+    cpu.write_text("flags: sse2 avx avx2 avx512f avx512bw\n")
+    environment.same_instructions(cpu)
+    assert os.environ == environment.AVX2 | set_by_user
+
+
+def test_no_verb_computes_with_wider_registers():
+    code = (
+        "import contextlib, torch\n"
+        "from layerwise.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main(['fits', 'nothing.yaml'])\n"
+        "print(torch.backends.cpu.get_cpu_capability())"
+    )
+    free = {name: value for name, value in os.environ.items() if name not in environment.AVX2}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=free)
+    assert done.stdout.strip() != "AVX512"
+
+
 ALIVE = """
 import sys
 from pathlib import Path

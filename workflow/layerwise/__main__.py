@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     warnings.simplefilter("always", LayerwiseWarning)
     warnings.showwarning = _one_line
+    environment.same_instructions()
     try:
         args.run(args)
     except LayerwiseError as error:

@@ -20,6 +20,21 @@ def pass_to_jobs() -> None:
         os.environ[name] = os.pathsep.join([str(first), rest]) if rest else str(first)
 
 
+# Wider registers add in another order. These keep torch, oneDNN and MKL to AVX2, which about every x86 machine has.
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
+def same_instructions(cpu: Path = Path("/proc/cpuinfo")) -> None:
+    """Let a machine with AVX-512 find the very numbers of one without; before torch computes. What is set stays.
+
+    Training convolutions takes 1.4 times as long so on an AMD EPYC 9005 and the rest as long as before.
+    """
+    with contextlib.suppress(OSError):
+        if "avx512" in cpu.read_text():
+            for name, value in AVX2.items():
+                os.environ.setdefault(name, value)
+
+
 def forget_dead_runs(folder: Path) -> None:
     """Remove the locks that a killed Snakemake left in its folder ``.snakemake``, while no other one is alive there.
 

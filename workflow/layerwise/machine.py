@@ -104,6 +104,7 @@ def provenance(on: torch.device) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
         "device": torch.cuda.get_device_name() if on.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": {**versions, "numpy": numpy.__version__},
         "revision": revision(),
     }

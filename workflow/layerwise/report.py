@@ -236,6 +236,7 @@ def _provenance(results: StudyResults) -> str:
             "Seeds": study.seeds_in_words() + "; each fit's own seed is drawn from it and the path by name",
             "Device": _union(f["device"] for f in records),
             "Threads": _union(f["threads"] for f in records),
+            "Instructions": _union(f.get("instructions", "") for f in records),
         }
     )
     data = pd.DataFrame([_dataset(results, name) for name in study.networks])
