@@ -34,7 +34,7 @@ def test_a_record_tells_all_of_its_fit(fitted):
     assert set(record) == {
         *("digest", "method", "options", "layers", "shape", "outputs", "scores", "parameters", "seed"),
         *("processes", "seconds", "seconds_before_interruption", "peak_memory_mb", "record"),
-        *("time", "machine", "device", "threads", "versions", "revision"),
+        *("time", "machine", "device", "threads", "instructions", "versions", "revision"),
     }
     assert (record["method"], record["shape"], record["outputs"], record["scores"]) == ("ridge", [4, 3, 3], 10, True)
     assert record["layers"] == ["flatten", "dense 10"]
