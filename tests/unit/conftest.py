@@ -10,8 +10,10 @@ import pytest
 import tinydmn
 import torch
 
-from layerwise import steps, store, study_file, trie
+from layerwise import environment, steps, store, study_file, trie
 from layerwise.results import StudyResults, collect
+
+environment.same_instructions()  # as the verbs do
 
 TINY = {
     "name": "tiny",

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from places import TINY, Lab, Workplace, copied, make
 
-from layerwise import store
+from layerwise import environment, store
+
+environment.same_instructions()  # as the verbs do, in this process and in those that tests start
 
 
 @pytest.fixture(scope="session")
