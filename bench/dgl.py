@@ -15,10 +15,10 @@ import torch
 from platonic import mnist
 from torch import Tensor
 
-from layerwise import gaussian_process as gp
-from layerwise import machine
 from layerwise.errors import LayerwiseError
+from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
+from layerwise.run import machine
 
 CPU = torch.device("cpu")
 WIDTH = 1000

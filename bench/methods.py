@@ -20,11 +20,12 @@ from sklearn.linear_model import RidgeCV
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from layerwise import gaussian_process as gp
-from layerwise import kernels, machine
-from layerwise.data import Features, Split, Task
-from layerwise.linalg import STRENGTHS
-from layerwise.methods import Segment, dmn, platonic, ridge, sgd
+from layerwise.contract import Features, Segment, Split, Task
+from layerwise.maths import gaussian_process as gp
+from layerwise.maths import kernels
+from layerwise.maths.linalg import STRENGTHS
+from layerwise.methods import dmn, platonic, ridge, sgd
+from layerwise.run import machine
 
 CPU = torch.device("cpu")
 TASK = Task("onehot", 10, tuple("0123456789"))

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import torch
 
-from layerwise import datasets, layers, machine
-from layerwise.data import Features, Split
+from layerwise import datasets
+from layerwise.contract import Features, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Segment, patches, pca, platonic, sgd
+from layerwise.layers import build as layers
+from layerwise.methods import patches, pca, platonic, sgd
+from layerwise.run import machine
 
 CPU = torch.device("cpu")
 RESULTS = Path(__file__).with_name("results.jsonl")

@@ -10,8 +10,11 @@ import pytest
 import tinydmn
 import torch
 
-from layerwise import environment, steps, store, study_file, trie
-from layerwise.results import StudyResults, collect
+from layerwise import environment, store
+from layerwise.results.study_results import StudyResults, collect
+from layerwise.run import steps
+from layerwise.study import file as study_file
+from layerwise.study import trie
 
 environment.same_instructions()  # as the verbs do
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from layerwise import layers
-from layerwise.data import Features, Split, Task
-from layerwise.layer_inputs import Inputs
-from layerwise.methods import Segment, platonic
-from layerwise.words import parse
+from layerwise.closed.inputs import Inputs
+from layerwise.contract import Features, Segment, Split, Task
+from layerwise.layers import build as layers
+from layerwise.layers.words import parse
+from layerwise.methods import platonic
 
 CPU = torch.device("cpu")
 NET = ("dense 16", "celu", "dense 16", "celu", "dense outputs")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from layerwise.data import Features, Split, Task
+from layerwise.contract import Features, Split, Task
 from layerwise.errors import LayerwiseError
 
 ONEHOT = Task("onehot", 3, ("a", "b", "c"))

@@ -14,11 +14,14 @@ import pytest
 import torch
 
 from layerwise import plugins
-from layerwise.data import Task
-from layerwise.datasets import Preparation, Raw, _prepare, prepare, read, read_split, split_options, write
-from layerwise.datasets._draw import deal, equal, proportional
-from layerwise.datasets._measure import measure
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseWarning
+from layerwise.preparation import prepare as _prepare
+from layerwise.preparation.disk import read, read_split, write
+from layerwise.preparation.draw import deal, equal, proportional
+from layerwise.preparation.measure import measure
+from layerwise.preparation.options import Preparation, split_options
+from layerwise.preparation.prepare import prepare
 
 SOURCES = ("digits", "imagefolder", "torchvision", "toys")
 

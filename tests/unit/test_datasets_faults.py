@@ -12,9 +12,14 @@ import torch
 from PIL import Image
 
 from layerwise import store
-from layerwise.data import Task
-from layerwise.datasets import Preparation, Raw, _disk, _prepare, files, prepare, read, split_options, write
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError
+from layerwise.preparation import disk as _disk
+from layerwise.preparation import prepare as _prepare
+from layerwise.preparation.disk import read, write
+from layerwise.preparation.folder import files
+from layerwise.preparation.options import Preparation, split_options
+from layerwise.preparation.prepare import prepare
 
 
 def refused(match, function, *args, **kwargs):

@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from layerwise import plugins
-from layerwise.datasets import files, prepare, read, split_options, write
 from layerwise.errors import LayerwiseWarning
+from layerwise.preparation.disk import read, write
+from layerwise.preparation.folder import files
+from layerwise.preparation.options import split_options
+from layerwise.preparation.prepare import prepare
 
 
 def prepared(source, root=Path("nowhere"), **given):

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from layerwise import store
-from layerwise.datasets import prepare, split_options
 from layerwise.errors import LayerwiseError
+from layerwise.preparation.options import split_options
+from layerwise.preparation.prepare import prepare
 
 vision = pytest.importorskip("torchvision.datasets")
 

@@ -10,11 +10,12 @@ import torch
 from plato import CPU, features_of, rings
 from torch import nn
 
-from layerwise import gaussian_process as gp
-from layerwise import kernels, layers
-from layerwise.data import Features, Split, Task
+from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.methods import Hooks, Segment, _layer_training, dgl, permuted, sgd
+from layerwise.layers import build as layers
+from layerwise.maths import gaussian_process as gp
+from layerwise.maths import kernels
+from layerwise.methods import _layer_training, dgl, permuted, sgd
 from layerwise.methods._wide import Wide, targets
 from layerwise.probes import dgl as probe
 

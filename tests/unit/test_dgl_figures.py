@@ -10,10 +10,11 @@ import torch
 from conftest import fitted
 from tinydmn import drawn, lines, texts
 
-from layerwise import kernels, study_file
 from layerwise.figures import monitor
+from layerwise.maths import kernels
 from layerwise.probes import kernel_agreement
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
+from layerwise.study import file as study_file
 
 TINY = {
     "name": "tinydgl",

@@ -12,7 +12,7 @@ import yaml
 from matplotlib.colors import to_hex, to_rgb
 from tinydmn import BARS, ROWS, TINY, drawn, lines, texts
 
-from layerwise import figures, study_file, trie
+from layerwise import figures
 from layerwise.errors import LayerwiseError
 from layerwise.figures import (
     _panels,
@@ -25,6 +25,8 @@ from layerwise.figures import (
     histories,
     training_curves,
 )
+from layerwise.study import file as study_file
+from layerwise.study import trie
 
 # ---------------------------------------------------------------- every figure
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from test_published import fits, plan
 
-from layerwise import study_file
 from layerwise.__main__ import main
 from layerwise.errors import LayerwiseError
-from layerwise.published import verdicts
-from layerwise.results import StudyResults
+from layerwise.results.published import verdicts
+from layerwise.results.study_results import StudyResults
+from layerwise.study import file as study_file
 from layerwise.tables import elsewhere, published_rows
 
 ROW = published_rows.Options(source="dmn", item="table2", rows={"mnist|d4": {"class PCA": "spirals/r8/ridge"}})

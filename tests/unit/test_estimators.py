@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from layerwise import estimators, plugins
-from layerwise.data import Features, Split, Task
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.estimators import (
     DensityMatrixTransformer,
     DGLClassifier,
@@ -30,7 +30,7 @@ from layerwise.estimators import (
     SGDNetworkClassifier,
     SGDNetworkRegressor,
 )
-from layerwise.methods import Segment, platonic, sgd
+from layerwise.methods import platonic, sgd
 
 pytestmark = pytest.mark.filterwarnings("ignore::layerwise.errors.LayerwiseWarning")
 ALL = [getattr(estimators, name) for name in estimators.__all__]

@@ -16,17 +16,9 @@ from torch import nn
 
 from layerwise import figures, tables
 from layerwise.errors import LayerwiseError
-from layerwise.figures import (
-    _style,
-    accuracy_seconds,
-    filters,
-    readout_depth,
-    spectra,
-    toy_curve,
-    toy_regions,
-)
+from layerwise.figures import _style, accuracy_seconds, filters, readout_depth, spectra, toy_curve, toy_regions
+from layerwise.study.trie import home
 from layerwise.tables import _format, accuracy, controls
-from layerwise.trie import home
 
 FIGURES = ["accuracy", "error", "depth", "depth_test", "regions", "curve", "filters", "spectra"]
 

@@ -8,9 +8,9 @@ import warnings
 import pytest
 import torch
 
-from layerwise import gaussian_process as gp
-from layerwise import kernels
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.maths import gaussian_process as gp
+from layerwise.maths import kernels
 
 
 def normal(*shape, seed=0):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import layers, plugins
-from layerwise.data import Features, Split, Task
-from layerwise.methods import Segment
+from layerwise import plugins
+from layerwise.contract import Features, Segment, Split, Task
+from layerwise.layers import build as layers
 
 pytestmark = [
     pytest.mark.gpu,

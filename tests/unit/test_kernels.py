@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerwise import kernels
 from layerwise.errors import LayerwiseError
+from layerwise.maths import kernels
 
 THEIRS = json.loads((Path(__file__).parent / "fixtures" / "wide_networks.json").read_text())
 WEIGHTS, BIASES = THEIRS["weight_variances"], THEIRS["bias_variances"]

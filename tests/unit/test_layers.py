@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise import layers
 from layerwise.errors import LayerwiseError
-from layerwise.words import GRAMMAR, out_shape, parse
+from layerwise.layers import build as layers
+from layerwise.layers.words import GRAMMAR, out_shape, parse
 
 ON_IMAGES = [
     *("conv 3 6", "conv 3 6 stride 2", "conv 5 2 pad 3", "conv 4 3 stride 3 pad 1", "conv 1 1"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge, RidgeCV
 
-from layerwise import linalg
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.linalg import Gram, Normal
+from layerwise.maths import linalg
+from layerwise.maths.linalg import Gram, Normal
 
 
 def normal(*shape, seed=0):

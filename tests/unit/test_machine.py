@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from layerwise import machine
 from layerwise.errors import LayerwiseError
+from layerwise.run import machine
 
 
 @pytest.fixture

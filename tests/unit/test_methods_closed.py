@@ -7,12 +7,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import layer_inputs, layers, linalg
-from layerwise.data import Features, Split, Task
+from layerwise.closed import inputs as layer_inputs
+from layerwise.closed.inputs import Inputs, demand_room, patches
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.layer_inputs import Inputs, demand_room, patches
-from layerwise.methods import Segment, dmn, pca, platonic, random, ridge
-from layerwise.words import parse
+from layerwise.layers import build as layers
+from layerwise.layers.words import parse
+from layerwise.maths import linalg
+from layerwise.methods import dmn, pca, platonic, random, ridge
 
 CPU = torch.device("cpu")
 

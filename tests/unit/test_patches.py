@@ -7,12 +7,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise import layer_inputs, layers, linalg
-from layerwise.data import Features, Split, Task
+from layerwise.closed import inputs as layer_inputs
+from layerwise.closed.inputs import Inputs
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs
-from layerwise.methods import Segment, patches, ridge
-from layerwise.words import parse
+from layerwise.layers import build as layers
+from layerwise.layers.words import parse
+from layerwise.maths import linalg
+from layerwise.methods import patches, ridge
 
 CPU = torch.device("cpu")
 WORDS = ["conv 3 12", "conv 4 12 stride 2 pad 1", "conv 3 12 contrast 0.01", "dense 12"]

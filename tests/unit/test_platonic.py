@@ -6,10 +6,12 @@ import pytest
 import torch
 from plato import CPU, error, features_of, fitted, inputs_of, rings
 
-from layerwise import layer_inputs, layers, linalg
-from layerwise.data import Task
+from layerwise.closed import inputs as layer_inputs
+from layerwise.contract import Segment, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.methods import Segment, platonic, random
+from layerwise.layers import build as layers
+from layerwise.maths import linalg
+from layerwise.methods import platonic, random
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,12 @@ import pytest
 import torch
 from conftest import fitted
 
-from layerwise import figures, results, study_file
+from layerwise import figures
 from layerwise.errors import LayerwiseError
 from layerwise.figures import augmented, layer_errors
-from layerwise.results import StudyResults
+from layerwise.results import study_results as results
+from layerwise.results.study_results import StudyResults
+from layerwise.study import file as study_file
 
 SMALL = {"samples": 80, "test_samples": 40}
 DEEP = [{"repeat": 60, "layers": ["dense 6", "tanh"]}, "dense outputs"]

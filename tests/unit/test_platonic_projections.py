@@ -4,9 +4,10 @@ import pytest
 import torch
 from plato import error, features_of, fitted, inputs_of, rings
 
-from layerwise import layers, linalg
-from layerwise.data import Task
+from layerwise.contract import Task
 from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
+from layerwise.maths import linalg
 from layerwise.methods import platonic
 
 

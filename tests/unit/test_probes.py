@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise import layers
-from layerwise.data import Split, Task
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
 from layerwise.probes import lsd, spectrum
 from layerwise.probes._stages import representations, sample, stages
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layerwise import published
 from layerwise.errors import LayerwiseError
-from layerwise.intervals import interval, spread, student95
-from layerwise.published import Rule, judge, rule, verdicts
+from layerwise.maths.intervals import interval, spread, student95
+from layerwise.results import published
+from layerwise.results.published import Rule, judge, rule, verdicts
 
 HIGHER, LOWER, NEARER = Rule(+1, absolute=0.5), Rule(-1, relative=0.1), Rule(0, absolute=0.05)
 NAN = math.nan

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from test_published import fits, plan
 
-from layerwise.intervals import student95
-from layerwise.published import verdicts
+from layerwise.maths.intervals import student95
+from layerwise.results.published import verdicts
 
 CURVE = {"dmn-icassp": ["fig3"]}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerwise import datasets, layers
-from layerwise.data import Features
-from layerwise.methods import Segment, dgl, platonic
+from layerwise import datasets
+from layerwise.contract import Features, Segment
+from layerwise.layers import build as layers
+from layerwise.methods import dgl, platonic
 
 ROOT = Path(os.environ.get("LAYERWISE_DATA_ROOT", "nowhere"))
 CPU = torch.device("cpu")

@@ -11,10 +11,14 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from layerwise import dag, figures, published, report, store, study_file, tables
+from layerwise import figures, store, tables
 from layerwise.errors import LayerwiseError
-from layerwise.results import StudyResults
-from layerwise.trie import home
+from layerwise.report import page as report
+from layerwise.report import picture as dag
+from layerwise.results import published
+from layerwise.results.study_results import StudyResults
+from layerwise.study import file as study_file
+from layerwise.study.trie import home
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from layerwise import results, steps
 from layerwise.errors import LayerwiseError
-from layerwise.results import StudyResults
-from layerwise.trie import Node
+from layerwise.results import study_results as results
+from layerwise.results.study_results import StudyResults
+from layerwise.run import steps
+from layerwise.study.trie import Node
 
 PATHS = ["c4+head", "d4", "d4/head", "d4/ridge", "r4", "r4/ridge", "ridge"]
 

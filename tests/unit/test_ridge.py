@@ -6,12 +6,13 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from layerwise import layers, linalg
-from layerwise.data import Features, Split, Task
+from layerwise.closed.inputs import Inputs
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs
-from layerwise.methods import Segment, ridge
-from layerwise.words import parse
+from layerwise.layers import build as layers
+from layerwise.layers.words import parse
+from layerwise.maths import linalg
+from layerwise.methods import ridge
 
 CPU = torch.device("cpu")
 STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)

@@ -7,8 +7,8 @@ import re
 import pytest
 import yaml
 
-from layerwise import schema
 from layerwise.errors import LayerwiseError
+from layerwise.study import schema
 
 CONFIG = yaml.safe_load((schema.SCHEMAS / "config.schema.yaml").read_text())
 STUDY = yaml.safe_load((schema.SCHEMAS / "study.schema.yaml").read_text())

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from training import DEEP, SIGNS, VALUES, blobs, fit, line, same, spirals
 
-from layerwise import layers, optim
-from layerwise.data import Features, Split, Task
+from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Hooks, Segment, sgd
+from layerwise.gradient import optim
+from layerwise.layers import build as layers
+from layerwise.methods import sgd
 
 # ---------------------------------------------------------------- what it learns
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from training import DEEP, blobs, fit, same
 
-from layerwise.methods import Hooks, sgd
+from layerwise.contract import Hooks
+from layerwise.methods import sgd
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -118,7 +119,7 @@ def test_a_probe_of_a_resumed_fit_goes_on_where_it_was(monkeypatch):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_convolutions_interrupted_go_on_to_the_same_bytes(monkeypatch, tmp_path, optimizer):
     """Fused optimisers walk through memory: what they remember must lie as the weights do, channels last."""
-    from layerwise import steps
+    from layerwise.run import steps
 
     monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
     words, features = ("conv 3 4", "relu", "dense outputs"), blobs(shape=(3, 6, 6))

@@ -10,10 +10,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import distributed, multiprocessing
 
-from layerwise import shards, store
-from layerwise.data import Features, Split, Task
+from layerwise import store
+from layerwise.closed import shards
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Segment, dmn, pca, platonic, ridge
+from layerwise.methods import dmn, pca, platonic, ridge
 
 CPU = torch.device("cpu")
 WORDS = ("conv 3 6", "relu", "maxpool 2", "conv 2 10", "relu", "batchnorm", "dense outputs")

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise import datasets, steps, store, study_file
-from layerwise import study as studies
+from layerwise import datasets, store
 from layerwise.errors import LayerwiseError
-from layerwise.trie import Node, dataset_folder
+from layerwise.run import steps
+from layerwise.study import file as study_file
+from layerwise.study import model as studies
+from layerwise.study.trie import Node, dataset_folder
 
 CPU = torch.device("cpu")
 RAW = {

@@ -9,8 +9,8 @@ import sys
 import pytest
 from tinystudy import changed, edited, load, write
 
-from layerwise import study_file
-from layerwise.trie import Node
+from layerwise.study import file as study_file
+from layerwise.study.trie import Node
 
 # ---------------------------------------------------------------- what a study says
 

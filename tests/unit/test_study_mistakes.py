@@ -7,8 +7,8 @@ import re
 import pytest
 from tinystudy import TINY, changed, edited, refused, with_segment, write
 
-from layerwise import study_file
 from layerwise.errors import LayerwiseError
+from layerwise.study import file as study_file
 
 WRONG = {
     "unknown key": ({"segmets": {}}, r"no key 'segmets'; did you mean 'segments'\?"),

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from tinystudy import edited, load, refused, write
 
-from layerwise import study_file
 from layerwise.errors import LayerwiseError
-from layerwise.trie import Node
+from layerwise.study import file as study_file
+from layerwise.study.trie import Node
 
 TWO = {
     "datasets": {"digits": {"source": "digits"}, "more": {"source": "digits", "subset": 500}},

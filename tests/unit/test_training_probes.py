@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from training import CPU, blobs, fit
 
-from layerwise import steps, study_file, trie
-from layerwise.data import Split, Task
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset, Hooks, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Hooks
 from layerwise.probes import density, gain, training
+from layerwise.run import steps
+from layerwise.study import file as study_file
+from layerwise.study import trie
 
 WORDS = ("dense 6", "relu", "dense 5", "relu", "dense outputs")
 IMAGES = (1, 6, 6)

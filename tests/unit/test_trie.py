@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from layerwise.trie import Node, dataset_folder, home, prefixes
+from layerwise.study.trie import Node, dataset_folder, home, prefixes
 
 
 def node(path: str) -> Node:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from layerwise.errors import LayerwiseError
-from layerwise.words import GRAMMAR, Layer, out_shape, parse
+from layerwise.layers.words import GRAMMAR, Layer, out_shape, parse
 
 READ = {
     "dense": Layer("dense"),

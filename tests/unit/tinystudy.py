@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from layerwise import study as studies
-from layerwise import study_file
 from layerwise.errors import LayerwiseError
+from layerwise.study import file as study_file
+from layerwise.study import model as studies
 
 TINY = """
 title: Tiny

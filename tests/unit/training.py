@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from layerwise.data import Features, Split, Task
-from layerwise.methods import Hooks, Segment, sgd
+from layerwise.contract import Features, Hooks, Segment, Split, Task
+from layerwise.methods import sgd
 
 CPU = torch.device("cpu")
 SIGNS = Task("signs", 1, ("left", "right"))

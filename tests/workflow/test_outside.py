@@ -23,8 +23,8 @@ class Options:
 SOURCE = (
     '''"""Points on either side of a line."""
 import torch
-from layerwise.data import Task
-from layerwise.datasets import Raw
+from layerwise.contract import Task
+from layerwise.contract import Raw
 '''
     + OPTIONS.format("""points: int = 60
     '''Number of training points.'''""")
@@ -79,7 +79,8 @@ def caption(results, options):
 )
 USER = (
     '''"""A ridge read-out that knows how wide another network is."""
-from layerwise.methods import NO_HOOKS, Fitted, ridge
+from layerwise.contract import Fitted, NO_HOOKS
+from layerwise.methods import ridge
 '''
     + OPTIONS.format("""loud: bool = False
     '''Nothing to speak of.'''""")

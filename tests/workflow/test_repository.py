@@ -11,7 +11,8 @@ import pytest
 import yaml
 from places import ROOT, make
 
-from layerwise import plugins, study_file
+from layerwise import plugins
+from layerwise.study import file as study_file
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 WHOLE = [path for path in STUDIES if "extends" not in yaml.safe_load(path.read_text())]

@@ -11,8 +11,11 @@ import sys
 import warnings
 from pathlib import Path
 
-from layerwise import __version__, environment, plugins, store, study, study_file, trie
+from layerwise import __version__, environment, plugins, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.study import file as study_file
+from layerwise.study import model as study
+from layerwise.study import trie
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,13 +99,14 @@ def _plan(args: argparse.Namespace) -> study.Study:
 
 
 def _dataset(args: argparse.Namespace) -> None:
-    from layerwise import steps
+    from layerwise.run import steps
 
     steps.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
 
 
 def _each_seed(args: argparse.Namespace, step: str) -> None:
-    from layerwise import machine, shards, steps
+    from layerwise.closed import shards
+    from layerwise.run import machine, steps
 
     plan = _plan(args)
     _known(plan, args.dataset, args.path)
@@ -134,7 +138,7 @@ def _represent(args: argparse.Namespace) -> None:
 
 
 def _probe(args: argparse.Namespace) -> None:
-    from layerwise import machine, steps
+    from layerwise.run import machine, steps
 
     plan = _plan(args)
     _known(plan, args.dataset, args.path)
@@ -158,7 +162,7 @@ def _view(plan: study.Study, kind: str, name: str) -> study.View:
 
 
 def _fits(args: argparse.Namespace) -> None:
-    from layerwise import results
+    from layerwise.results import study_results as results
 
     plan = _plan(args)
     if args.left_out:
@@ -168,21 +172,24 @@ def _fits(args: argparse.Namespace) -> None:
 
 
 def _figure(args: argparse.Namespace) -> None:
-    from layerwise import figures, results
+    from layerwise import figures
+    from layerwise.results import study_results as results
 
     plan = _plan(args)
     figures.make(results.StudyResults(plan), _view(plan, "figures", args.name))
 
 
 def _table(args: argparse.Namespace) -> None:
-    from layerwise import results, tables
+    from layerwise import tables
+    from layerwise.results import study_results as results
 
     plan = _plan(args)
     tables.make(results.StudyResults(plan), _view(plan, "tables", args.name))
 
 
 def _verdicts(args: argparse.Namespace) -> None:
-    from layerwise import published, results
+    from layerwise.results import published
+    from layerwise.results import study_results as results
 
     plan = _plan(args)
     made = results.StudyResults(plan)
@@ -190,7 +197,7 @@ def _verdicts(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from layerwise import report
+    from layerwise.report import page as report
 
     plan = _plan(args)
     report.write(plan, trie.home(plan.name) / "report.html")

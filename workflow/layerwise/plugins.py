@@ -177,7 +177,7 @@ def sources(kind: str, name: str) -> list[Path]:
 
 def represent_sources() -> list[Path]:
     """Return the files whose code decides what representing a fit gives: running its layers, and scoring them."""
-    return closure(PACKAGE / "layers.py", PACKAGE / "scores.py")
+    return closure(PACKAGE / "layers" / "build.py", PACKAGE / "run" / "scores.py")
 
 
 def closure(*files: Path) -> list[Path]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from layerwise import environment, plugins, schema, study as studies, study_file
-from layerwise.datasets import files
+from layerwise import environment, plugins
+from layerwise.study import file as study_file, model as studies, schema
+from layerwise.preparation.folder import files
 from layerwise.errors import LayerwiseError
-from layerwise.trie import SPLITS, Node, dataset_folder
+from layerwise.study.trie import Node, SPLITS, dataset_folder
 
 environment.pass_to_jobs()
 environment.forget_dead_runs(Path(".snakemake"))

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 
-from layerwise.data import Task
-from layerwise.datasets import Raw
-from layerwise.datasets._draw import deal, proportional
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError
+from layerwise.preparation.draw import deal, proportional
 
 TEST_SEED = 0
 

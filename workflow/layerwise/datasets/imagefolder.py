@@ -17,10 +17,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from layerwise.data import Task
-from layerwise.datasets import Raw
-from layerwise.datasets._folder import IMAGES, scan
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.preparation.folder import IMAGES, scan
 
 # What Pillow raises for files of all sorts that are damaged.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)

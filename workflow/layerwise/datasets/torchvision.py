@@ -19,8 +19,7 @@ from typing import Any, Literal
 import torch
 
 from layerwise import store
-from layerwise.data import Task
-from layerwise.datasets import Raw
+from layerwise.contract import Raw, Task
 from layerwise.datasets._idx import read_idx, verify
 from layerwise.errors import LayerwiseError
 

@@ -32,8 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerwise.data import Task
-from layerwise.datasets import Raw
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError
 
 SQUARES = 8  # thesis section 5.4.2

@@ -18,11 +18,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from layerwise import layers as layer_tools
-from layerwise import machine, plugins
-from layerwise.data import Features, Split, Stream, Task
+from layerwise import plugins
+from layerwise.contract import Features, Segment, Source, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Segment
+from layerwise.layers import build as layer_tools
+from layerwise.run import machine
 
 FLOATS = (np.float64, np.float32)
 
@@ -72,25 +72,18 @@ class Network(BaseEstimator):
     random_state: Any = None
     validation_fraction: float = 0.1
 
-    def _fit_segment(
-        self, words: tuple[str, ...], x: np.ndarray, y: np.ndarray, task: Task, stream: Stream | None = None
-    ) -> Self:
-        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it.
-
-        A stream takes the place of the samples, of which only the shape and the type then count.
-        """
+    def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
+        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
         method, name = self._method, type(self).__name__
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        train = Split(self._tensor(x), torch.from_numpy(y))
         given = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
         try:
             options = plugins.typed(method.Options, given, name, method.__name__)
             device = machine.device(self.device)
             train, valid = self._hold_out(train, task, seed)
-            segment = Segment(words, tuple(train.x.shape[1:]), task.outputs)
+            segment = Segment(words, train.shape, task.outputs)
             features = Features(train, valid, task).to(device)
-            more = {"stream": stream} if stream else {}
-            fitted = method.fit(segment, features, options, seed=seed, device=device, **more)
+            fitted = method.fit(segment, features, options, seed=seed, device=device)
         except LayerwiseError as error:
             raise ValueError(str(error)) from None
         self.module_, self.layers_, self.record_ = fitted.module.cpu(), fitted.layers, fitted.record
@@ -107,10 +100,10 @@ class Network(BaseEstimator):
         """Tell whether the fit looks at a validation split."""
         return False
 
-    def _hold_out(self, train: Split, task: Task, seed: int) -> tuple[Split, Split]:
+    def _hold_out(self, train: Source, task: Task, seed: int) -> tuple[Source, Split]:
         """Return a training and a validation split, which is empty where nobody looks at it."""
-        if not self._validates():
-            return train, Split(train.x[:0], train.y[:0])
+        if not self._validates() or not isinstance(train, Split):
+            return train, Split(torch.empty((0, *train.shape), dtype=train.dtype), train.y[:0])
         index = train_test_split(
             np.arange(len(train)),
             test_size=self.validation_fraction,
@@ -119,6 +112,10 @@ class Network(BaseEstimator):
         )
         fitted, held = (train.rows(torch.from_numpy(i)) for i in index)
         return fitted, held
+
+    def _split(self, x: np.ndarray, y: np.ndarray) -> Split:
+        """Return rows ``(N, d)`` and their labels or values as a split."""
+        return Split(self._tensor(x), torch.from_numpy(y))
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""

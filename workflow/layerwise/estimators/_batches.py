@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from layerwise.errors import LayerwiseError
 from layerwise.estimators._base import FLOATS
 
 Batches = Iterable[tuple[Any, Any]] | Callable[[], Iterable[tuple[Any, Any]]]
@@ -46,14 +49,47 @@ def first_pass(start: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> 
     return empty, np.concatenate(told)
 
 
-def samples(
-    start: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], shaped: Callable[[np.ndarray], Tensor]
-) -> Callable[[], Iterator[Tensor]]:
-    """Return what starts a pass over the samples alone, as tensors."""
+@dataclass(frozen=True)
+class BatchSource:
+    """The `Source` whose samples come in batches, over and over, where memory does not hold them all.
 
-    def again() -> Iterator[Tensor]:
+    Parameters
+    ----------
+    start
+        Starts a pass over ``(x, y)``; x ``(n, d)`` may be augmented anew in each pass.
+    shaped
+        Makes a tensor ``(n, *shape)`` of rows.
+    y
+        Labels ``(N,)`` or values ``(N, outputs)``.
+    empty
+        No samples ``(0, *shape)``, for their shape and type.
+    """
+
+    start: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    shaped: Callable[[np.ndarray], Tensor]
+    y: Tensor
+    empty: Tensor
+    streams = True
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.empty.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.empty.dtype
+
+    @property
+    def x(self) -> Tensor:
+        raise LayerwiseError("this fit looks at all samples at once; solver ridge takes them in batches")
+
+    def batches(self) -> Iterator[Tensor]:
         with torch.no_grad():
-            for x, _ in start():
-                yield shaped(x)
+            for x, _ in self.start():
+                yield self.shaped(x)
 
-    return again
+    def to(self, device: torch.device) -> BatchSource:
+        return dataclasses.replace(self, y=self.y.to(device))

@@ -9,9 +9,9 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from layerwise import layers as layer_tools
-from layerwise.data import Task
+from layerwise.contract import Task
 from layerwise.estimators._base import FLOATS, Network
+from layerwise.layers import build as layer_tools
 
 
 class Predictor(Network):
@@ -20,7 +20,7 @@ class Predictor(Network):
     _ending = " The last one, ``dense outputs``, may be left out."
 
     def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
-        return self._fit_segment(self._ended_words(), x, y, task)
+        return self._fit_segment(self._ended_words(), self._split(x, y), task)
 
     def _ended_words(self) -> tuple[str, ...]:
         words = self._words()

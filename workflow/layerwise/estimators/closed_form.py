@@ -7,9 +7,8 @@ from typing import Any, Self
 
 import torch
 
-from layerwise.data import Stream
 from layerwise.estimators._base import documented
-from layerwise.estimators._batches import Batches, first_pass, passes, samples
+from layerwise.estimators._batches import Batches, BatchSource, first_pass, passes
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
 
@@ -72,8 +71,8 @@ class _Platonic(Predictor):
         empty, y = first_pass(start)
         values, task = self._task(y)  # of the classifier or the regressor
         self.n_features_in_ = empty.shape[1]
-        stream = Stream(samples(start, self._tensor), torch.from_numpy(values))
-        return self._fit_segment(self._ended_words(), empty, values[:0], task, stream)
+        train = BatchSource(start, self._tensor, torch.from_numpy(values), self._tensor(empty))
+        return self._fit_segment(self._ended_words(), train, task)
 
 
 @documented

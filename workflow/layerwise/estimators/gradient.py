@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.metaestimators import available_if
 
-from layerwise.data import Task
+from layerwise.contract import Task
 from layerwise.estimators._base import documented
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import sgd

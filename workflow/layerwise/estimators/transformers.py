@@ -11,9 +11,9 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from layerwise import layers as layer_tools
-from layerwise.data import Task
+from layerwise.contract import Task
 from layerwise.estimators._base import FLOATS, Network, documented
+from layerwise.layers import build as layer_tools
 from layerwise.methods import dmn, pca, random
 
 
@@ -49,7 +49,7 @@ class SegmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Netw
                 raise ValueError(
                     f"layer {word!r}: a transformer gives features; leave scores to a classifier behind it"
                 )
-        self._fit_segment(words, x, y, task)
+        self._fit_segment(words, self._split(x, y), task)
         self.output_shape_ = tuple(layer_tools.apply(self.module_, self._tensor(x[:1])).shape[1:])
         return self
 

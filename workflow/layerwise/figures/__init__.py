@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 from layerwise import plugins, store
 from layerwise.figures._style import PIXELS_PER_INCH, STYLE
-from layerwise.results import StudyResults
-from layerwise.study import View
-from layerwise.trie import home
+from layerwise.results.study_results import StudyResults
+from layerwise.study.model import View
+from layerwise.study.trie import home
 
 PATHS, DECIMALS = re.compile(r'(?<= d=")[^"]+'), re.compile(r"(\.\d\d)\d+")
 

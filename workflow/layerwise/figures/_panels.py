@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._style import COLOURS, SHADES, SPARE, bar, shaded
-from layerwise.intervals import interval
-from layerwise.results import StudyResults
+from layerwise.maths.intervals import interval
+from layerwise.results.study_results import StudyResults
 
 Colour = tuple[float, float, float]
 SEVERAL = "#5B6C8F"  # the colour of what is of several methods

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 PIXELS_PER_INCH = 150
 

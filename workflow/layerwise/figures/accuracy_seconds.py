@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from layerwise.figures._panels import empty, legend, ran, runs
 from layerwise.figures._style import bar, decimal_ticks, looks, new, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from sklearn.svm import LinearSVC
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import new, provenance
 from layerwise.figures.toy_regions import DOTS
-from layerwise.linalg import Gram, correlation_axes
-from layerwise.results import StudyResults
+from layerwise.maths.linalg import Gram, correlation_axes
+from layerwise.results.study_results import StudyResults
 
 GREYS = ("#000000", "#666666", "#aaaaaa")
 OPTIMUM = "#009E73"

@@ -12,11 +12,11 @@ from math import nan
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from layerwise import published
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results import published
+from layerwise.results.study_results import StudyResults
 
 WIDTH = 0.8  # of a group of bars, where the distance of two groups is 1
 LONG = 7  # letters of a label that still stands upright

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, empty, legend, measured, ran
 from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 SCALES = {"accuracy", "seconds", "parameters"}  # what else is measured, errors and losses, spans decades
 LINE = 36  # letters of an axis label that fit under a panel

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen
 from layerwise.figures._style import MARKERS, grid, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 MOST = 10  # lines in a panel
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import new, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, looked_at, probed, ran, seen
 from layerwise.figures._style import new, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 SKIP = 10  # steps at the start in which the estimate itself still wanders
 FLOOR = 1e-9  # of the largest eigenvalue: what float64 leaves of a zero

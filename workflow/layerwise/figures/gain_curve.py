@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from layerwise.figures._panels import colours, empty, looked_at, probed, ran, seen, title
 from layerwise.figures._style import grid, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)

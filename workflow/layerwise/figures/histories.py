@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, over, ran, runs
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
-from layerwise.results import StudyResults
-from layerwise.trie import Node
+from layerwise.results.study_results import StudyResults
+from layerwise.study.trie import Node
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen
 from layerwise.figures._style import grid, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 NAMES = {"nngp": "NNGP: covariance of the outputs", "ntk": "NTK: kernel of the training"}
 

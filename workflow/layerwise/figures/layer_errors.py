@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, over, parted, ran
 from layerwise.figures._style import grid, over_seeds, provenance
-from layerwise.results import StudyResults
-from layerwise.trie import Node
+from layerwise.results.study_results import StudyResults
+from layerwise.study.trie import Node
 
 POINTS = 250  # at most, of a curve over thousands of layers
 

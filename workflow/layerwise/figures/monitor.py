@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
 from layerwise.figures._style import decimal_ticks, grid, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 BLACK = (0.0, 0.0, 0.0)
 OWN = {"mse": "mean squared error", "cross_entropy": "cross-entropy"}

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
-from layerwise.intervals import interval
-from layerwise.results import StudyResults
+from layerwise.maths.intervals import interval
+from layerwise.results.study_results import StudyResults
 
 NAMES = {
     "train_lsd": "least squares distance to the targets (train)",

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import grid, looks, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 FLOOR = 1e-6  # below is what float32 leaves of a zero
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from layerwise import layers
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import looks, new, provenance
-from layerwise.results import StudyResults
+from layerwise.layers import build as layers
+from layerwise.results.study_results import StudyResults
 
 SHOWN = 80  # data points that are drawn as dots
 

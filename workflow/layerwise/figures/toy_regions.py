@@ -9,10 +9,10 @@ import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from layerwise import layers
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import grid, provenance
-from layerwise.results import StudyResults
+from layerwise.layers import build as layers
+from layerwise.results.study_results import StudyResults
 
 SIDE = 240  # places along each axis
 TINTS = ListedColormap(["#bcd7ec", "#f6cfae", "#bfe3d2", "#e9cfe0", "#e0e0e0", "#f4e3a8"])

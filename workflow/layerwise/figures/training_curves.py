@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import Colour, empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
 from layerwise.figures._style import decimal_ticks, grid, over_seeds, provenance
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 
 NAMES = {
     "change": "change in one step, over the norm",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from layerwise import gaussian_process as gp
-from layerwise import layers, optim
-from layerwise.data import Split
+from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.contract import Hooks, Split
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.methods import Hooks
+from layerwise.gradient import optim
+from layerwise.layers import build as layers
+from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
 
 if TYPE_CHECKING:

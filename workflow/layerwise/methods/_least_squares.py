@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from layerwise import shards
+from layerwise.closed import shards
+from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
+from layerwise.maths.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 
 if TYPE_CHECKING:
     from layerwise.methods._projections import Augmented

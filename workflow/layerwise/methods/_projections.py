@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layerwise import shards
+from layerwise.closed import shards
+from layerwise.closed.inputs import Inputs
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs
-from layerwise.linalg import Gram, correlation_axes, principal
+from layerwise.maths.linalg import Gram, correlation_axes, principal
 
 
 @dataclass(frozen=True)

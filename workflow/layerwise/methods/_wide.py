@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise import gaussian_process as gp
-from layerwise import kernels
-from layerwise.data import Task
+from layerwise.contract import Task
+from layerwise.maths import gaussian_process as gp
+from layerwise.maths import kernels
 
 STEPS = 50  # of L-BFGS on the logarithms of variances
 FURTHEST = 10.0  # that a logarithm may move: beyond, a kernel is singular to rounding

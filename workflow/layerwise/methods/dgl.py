@@ -14,14 +14,15 @@ from typing import Literal
 import torch
 from torch import nn
 
-from layerwise import greedy, kernels, layers
-from layerwise.data import Features
+from layerwise.closed import driver
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.layers import build as layers
+from layerwise.layers.words import parse
+from layerwise.maths import kernels
 from layerwise.methods._layer_training import LayerTraining, Progress
 from layerwise.methods._wide import Wide
-from layerwise.words import parse
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def fit(
             return state.finished[inputs.depth]
         return state.finish(LayerTraining(inputs, _above(segment, inputs, options), options, seed, state).train())
 
-    module, words, records = greedy.fit(segment, features, solve, device=device)
+    module, words, records = driver.fit(segment, features, solve, device=device)
     history = [row for solution in state.finished for row in solution.record["history"]]
     rows = [{key: value for key, value in record.items() if key != "history"} for record in records]
     return Fitted(module, words, {"layers": rows, "history": history})

@@ -18,12 +18,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy, shards
-from layerwise.data import Features
+from layerwise.closed import driver, shards
+from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.linalg import Gram, principal
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.maths.linalg import Gram, principal
 
 SHARED = True
 
@@ -101,7 +100,7 @@ def fit_groups(
     def solve(inputs: Inputs) -> Solution:
         return filters(inputs, groups, options)
 
-    module, words, records = greedy.fit(segment, features, solve, device=device)
+    module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})
 
 
@@ -115,11 +114,10 @@ def draw(samples: int, fraction: float, seed: int, device: torch.device) -> Tens
 def densities(inputs: Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
     """Sum the second moments of the layer's input rows over each group of samples, in one pass."""
     demand_room((len(groups) + 3) * inputs.fan_in**2, inputs.device, inputs.name)
-    grams = {}
-    for name, samples in groups.items():
-        grams[name] = Gram(inputs.fan_in, device=inputs.device)
-        for rows, _ in inputs.rows(samples):
-            grams[name].add(rows)  # dmn eq. 15; divided by the number of rows of the class, not of all
+    grams = {name: Gram(inputs.fan_in, device=inputs.device) for name in groups}
+    by_number = list(grams.values())
+    for group, rows in inputs.rows_of_groups(list(groups.values())):
+        by_number[group].add(rows)  # dmn eq. 15; divided by the number of rows of the class, not of all
     return {name: shards.gathered(gram) for name, gram in grams.items()}
 
 

@@ -14,12 +14,11 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from layerwise import greedy
-from layerwise.data import Features
+from layerwise.closed import driver
+from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.linalg import Gram, whitening
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.maths.linalg import Gram, whitening
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def fit(
     def solve(inputs: Inputs) -> Solution:
         return filters(inputs, options, generator)
 
-    module, words, records = greedy.fit(segment, features, solve, device=device)
+    module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})
 
 
@@ -91,7 +90,7 @@ def draw(inputs: Inputs, samples: Tensor, count: int, generator: torch.Generator
 
 def _lively(patches: Tensor, inputs: Inputs) -> Tensor:
     """Return the patches that have a direction: what is left of a clear sky is rounding, beside the size of a patch."""
-    size = 1.0 if inputs.layer.contrast else float(inputs.x.double().square().mean().sqrt())
+    size = 1.0 if inputs.layer.contrast else inputs.mean_square() ** 0.5
     return patches[patches.norm(dim=1) > 1e-6 * size * inputs.fan_in**0.5]
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 import torch
 
-from layerwise.data import Features
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment, dmn
+from layerwise.methods import dmn
 
 SHARED = True
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from layerwise import greedy
-from layerwise.data import Features
+from layerwise.closed import driver
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
 
 @dataclass(frozen=True)
@@ -45,5 +44,5 @@ def fit(
             return Solution(mixed)
         return Solution(mixed, bias.detach().cpu()[torch.randperm(len(bias), generator=draw)])
 
-    module, words, records = greedy.fit(segment, features, solve, device=device)
+    module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})

@@ -26,15 +26,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from layerwise import greedy, shards
-from layerwise.data import Features, Stream
+from layerwise.closed import driver, shards
+from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.linalg import Gram, Normal, lsd
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.layers.words import parse
+from layerwise.maths.linalg import Gram, Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
-from layerwise.words import parse
 
 SHARED = True
 
@@ -117,15 +116,11 @@ def fit(
     seed: int,
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
-    stream: Stream | None = None,
 ) -> Fitted:
     """Fit the dense layers of a segment; a last ``dense outputs`` is read out with the same solver.
 
-    Parameters
-    ----------
-    stream
-        Takes the place of the training split, for solver ridge: one pass a layer (three for Sorted PCA, two for
-        differences), one more a try.
+    Where the samples stream, solver ridge takes one pass a layer (three for Sorted PCA, two for differences), and one
+    more a try.
     """
     for word in segment.layers:
         if parse(word).kind == "conv":
@@ -133,14 +128,12 @@ def fit(
                 f"layer '{word}': platonic fits dense layers only; put it in a segment of another method"
             )
     dtype = getattr(torch, options.dtype)
-    y = features.task.targets((stream or features.train).y.to(device), dtype)
+    y = features.task.targets(features.train.y.to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
     weight: Tensor | None = None  # of each sample in Platonic PCA
     factorise = Streamed if options.solver == "ridge" else Direct
     if factorise is Direct and shards.size() > 1:
         raise LayerwiseError(f"solver: {options.solver} needs all samples in one process; ridge is shared")
-    if factorise is Direct and stream:
-        raise LayerwiseError(f"solver: {options.solver} needs all samples at once; ridge takes them in batches")
     readouts: list[_Readout] = []
 
     def factorised(inputs: Inputs, narrow: bool) -> Direct | Streamed:
@@ -185,9 +178,7 @@ def fit(
         return Solution(found.weight, found.bias, {"input_error": factor.error, "strength": factor.strength})
 
     try:
-        module, words, records = greedy.fit(
-            segment, features, hidden, device=device, dtype=dtype, readout=read, stream=stream
-        )
+        module, words, records = driver.fit(segment, features, hidden, device=device, dtype=dtype, readout=read)
     except torch.linalg.LinAlgError:
         raise LayerwiseError(
             f"platonic: solver {options.solver} broke down in {options.dtype}: raise the strength, lower alpha, or use "

@@ -13,11 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy
-from layerwise.data import Features
+from layerwise.closed import driver
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
 
 SHARED = True
 
@@ -58,7 +57,7 @@ def fit(
             return Solution(weight)
         return Solution(weight, options.bias * torch.randn(inputs.width, dtype=torch.float64, generator=generator))
 
-    module, words, records = greedy.fit(segment, features, solve, device=device)
+    module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})
 
 

@@ -19,12 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerwise import greedy, layer_inputs, shards
-from layerwise.data import Features, Split, Task
+from layerwise.closed import driver, shards
+from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import Inputs, Solution, demand_room
-from layerwise.linalg import STRENGTHS, Equations, Gram
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.maths.linalg import STRENGTHS, Equations, Gram
 
 SHARED = True
 
@@ -64,12 +63,12 @@ def fit(
     if options.select == "valid":
         read = validated_readout(options.strengths or STRENGTHS_VALID)
     else:
-        read = greedy.ridge_readout(options.strengths or STRENGTHS)
-    module, words, records = greedy.fit(segment, features, refuse, device=device, readout=read)
+        read = driver.ridge_readout(options.strengths or STRENGTHS)
+    module, words, records = driver.fit(segment, features, refuse, device=device, readout=read)
     return Fitted(module, words, {"layers": records})
 
 
-def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
+def validated_readout(strengths: Sequence[float]) -> driver.Solve:
     """Return the read-out with the strength that is best on the validation split, the largest of those that tie.
 
     Products are of the type of the features, sums are float64.
@@ -85,13 +84,13 @@ def validated_readout(strengths: Sequence[float]) -> greedy.Solve:
         demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
         gram = Gram(inputs.fan_in, task.outputs, inputs.device, products=inputs.dtype)
         # About their mean, float32 products keep the digits that centring would cost.
-        middle = inputs.x.sum(dim=0)
+        middle = inputs.total()
         shards.add(middle)
         middle /= shards.total(len(inputs), inputs.device)
-        for rows, y in zip(inputs.x.split(layer_inputs.ROWS), inputs.y.split(layer_inputs.ROWS), strict=True):
-            gram.add(rows - middle, task.targets(y))
+        for rows, samples in inputs.batches():
+            gram.add(rows - middle, task.targets(inputs.y[samples]))
         equations = Equations(shards.gathered(gram))
-        greedy.warn_of_constants(inputs, equations.constant)
+        driver.warn_of_constants(inputs, equations.constant)
         losses: dict[float, float] = {}
         for strength in sorted(strengths, reverse=True):
             weight = equations.solve(strength).T

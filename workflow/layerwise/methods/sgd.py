@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from layerwise import layers, optim
-from layerwise.data import Features, Split
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.methods import NO_HOOKS, Fitted, Hooks, Segment
+from layerwise.gradient import optim
+from layerwise.layers import build as layers
 
 SAVE_SECONDS = 5.0  # between two savings of a long fit
 

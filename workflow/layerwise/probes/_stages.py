@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from layerwise import layers
-from layerwise.data import Split
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset, Split
+from layerwise.layers import build as layers
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
 NAMES = {"MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Conv2d": "conv", "PatchConv2d": "conv", "Linear": "dense"}

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from layerwise.datasets import Dataset
+from layerwise.closed.inputs import patches
+from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
-from layerwise.layer_inputs import patches
-from layerwise.linalg import Gram, eigh
-from layerwise.words import parse
+from layerwise.layers.words import parse
+from layerwise.maths.linalg import Gram, eigh
 
 
 @dataclass(frozen=True)

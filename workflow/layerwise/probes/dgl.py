@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from layerwise import gaussian_process as gp
-from layerwise import kernels
-from layerwise.data import Features
+from layerwise.contract import Features
 from layerwise.errors import LayerwiseError
+from layerwise.maths import gaussian_process as gp
+from layerwise.maths import kernels
 from layerwise.methods._wide import Wide, targets
 
 

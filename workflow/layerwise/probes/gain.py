@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from layerwise.data import Features
+from layerwise.contract import Features
 from layerwise.errors import LayerwiseError
 
 

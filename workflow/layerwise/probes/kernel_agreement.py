@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from layerwise import kernels
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
+from layerwise.maths import kernels
 
 
 @dataclass(frozen=True)

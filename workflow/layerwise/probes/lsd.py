@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from layerwise import layers, linalg
-from layerwise.data import Split
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset, Split
 from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
+from layerwise.maths import linalg
 from layerwise.methods import ridge
 from layerwise.probes._stages import representations, sample
-from layerwise.scores import measures
+from layerwise.run.scores import measures
 
 
 @dataclass(frozen=True)

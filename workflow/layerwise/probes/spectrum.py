@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from layerwise import linalg
-from layerwise.datasets import Dataset
+from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
+from layerwise.maths import linalg
 from layerwise.probes._stages import representations, sample
 
 

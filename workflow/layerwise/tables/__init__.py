@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 from layerwise import plugins, store
-from layerwise.results import StudyResults
-from layerwise.study import View
+from layerwise.results.study_results import StudyResults
+from layerwise.study.model import View
+from layerwise.study.trie import home
 from layerwise.tables._format import markdown, readable
-from layerwise.trie import home
 
 
 def make(results: StudyResults, view: View) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from layerwise.errors import LayerwiseError
-from layerwise.intervals import interval
-from layerwise.results import StudyResults
-from layerwise.trie import SPLITS
+from layerwise.maths.intervals import interval
+from layerwise.results.study_results import StudyResults
+from layerwise.study.trie import SPLITS
 
 
 @dataclass(frozen=True)

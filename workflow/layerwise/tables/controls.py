@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from layerwise.errors import LayerwiseError
-from layerwise.results import StudyResults
+from layerwise.results.study_results import StudyResults
 from layerwise.tables.accuracy import difference
 
 

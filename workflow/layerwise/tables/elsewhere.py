@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from layerwise.intervals import interval
-from layerwise.results import StudyResults
+from layerwise.maths.intervals import interval
+from layerwise.results.study_results import StudyResults
 
 MEASURES = ("total_seconds", "train_accuracy", "valid_accuracy", "test_accuracy", "train_mse", "test_mse")
 

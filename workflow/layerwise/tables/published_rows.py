@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from layerwise import published
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.results import StudyResults
+from layerwise.results import published
+from layerwise.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)

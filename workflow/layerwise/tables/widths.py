@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from layerwise.results import StudyResults
-from layerwise.trie import prefixes
-from layerwise.words import parse
+from layerwise.layers.words import parse
+from layerwise.results.study_results import StudyResults
+from layerwise.study.trie import prefixes
 
 
 @dataclass(frozen=True)

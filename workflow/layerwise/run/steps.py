@@ -18,13 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise import datasets, layers, machine, plugins, scores, shards, store
-from layerwise.data import Features, Split
-from layerwise.datasets import Dataset
+from layerwise import plugins, store
+from layerwise.closed import shards
+from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Fitted, Hooks, Segment
-from layerwise.study import Study, View, digest_of
-from layerwise.trie import SPLITS, Node, dataset_folder
+from layerwise.layers import build as layers
+from layerwise.preparation import disk
+from layerwise.preparation.prepare import prepare
+from layerwise.run import machine, scores
+from layerwise.study.model import Study, View, digest_of
+from layerwise.study.trie import SPLITS, Node, dataset_folder
 
 # Names that Snakemake does not know: before a job, and where one fails, it deletes the outputs that it does.
 RESUME = ".resume.safetensors"  # a half-done fit
@@ -41,15 +44,15 @@ def prepare_dataset(study: Study, name: str, root: Path) -> None:
     folder = dataset_folder(study.name, name)
     spec = study.dataset_spec(name)
     with store.alone(folder):
-        splits, record = datasets.prepare(*study.dataset(name), root)
+        splits, record = prepare(*study.dataset(name), root)
         # What is in it tells one data set from another: made anew by other code to the same bytes, it is the same.
         record |= {"spec": digest_of(spec), "digest": digest_of([record["content"], record["task"]])}
-        datasets.write(folder, splits, record)
+        disk.write(folder, splits, record)
 
 
 def read_dataset(study: Study, name: str) -> Dataset:
     """Read a prepared data set; LayerwiseError where it is not the one that the study asks for."""
-    data = datasets.read(dataset_folder(study.name, name))
+    data = disk.read(dataset_folder(study.name, name))
     if data.record.get("spec") != digest_of(study.dataset_spec(name)):
         raise _stale(dataset_folder(study.name, name) / "dataset.json")
     return data

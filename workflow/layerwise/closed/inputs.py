@@ -14,11 +14,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from layerwise import layers
-from layerwise.data import Features, Split, Stream
+from layerwise.contract import Features, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.methods import Segment
-from layerwise.words import Layer, out_shape
+from layerwise.layers import build as layers
+from layerwise.layers.words import Layer, out_shape
 
 ROWS = 4096  # samples in one product of many features: the fewer products, the fewer times the sums are gone through
 # Numbers in one batch: as many as a processor's cache holds, or as keep a GPU busy (256 MB in float64).
@@ -51,21 +50,14 @@ class Inputs:
         Number of weighted layers of this segment below it.
     """
 
-    def __init__(
-        self,
-        segment: Segment,
-        features: Features,
-        device: torch.device,
-        dtype: torch.dtype,
-        stream: Stream | None = None,
-    ) -> None:
-        self.task, self.device, self.dtype, self._stream = features.task, device, dtype, stream
+    def __init__(self, segment: Segment, features: Features, device: torch.device, dtype: torch.dtype) -> None:
+        self.task, self.device, self.dtype = features.task, device, dtype
         self.shape, self.layer, self.number, self.depth = segment.shape, Layer("dense"), 0, 0
-        self.y = (stream or features.train).y.to(device)
+        self.y = features.train.y.to(device)
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []
-        self._raw, self._valid = features.train.x, features.valid
+        self._train, self._valid = features.train, features.valid
         self._x: Tensor | None = None
         self._pushed, self._largest = 0, prod(segment.shape)
         self._widest = self._largest
@@ -75,8 +67,8 @@ class Inputs:
 
     @property
     def streams(self) -> bool:
-        """Whether the samples come in batches, and are not there all at once."""
-        return self._stream is not None
+        """Whether the samples come in batches, and are not held all at once."""
+        return self._train.streams
 
     @property
     def name(self) -> str:
@@ -101,11 +93,9 @@ class Inputs:
 
     @property
     def x(self) -> Tensor:
-        """The training samples at the input of the layer, ``(N, *shape)``."""
-        if self._stream is not None:
-            raise LayerwiseError(f"{self.name}: its fit looks at all samples at once, and these come in batches")
+        """The training samples at the input of the layer, ``(N, *shape)``, held from then on."""
         if self._x is None:
-            self._x = self._raw.to(self.device, self.dtype)
+            self._x = self._train.x.to(self.device, self.dtype)
             if not self._x.sum().isfinite():
                 raise LayerwiseError("the training features hold NaN or infinity: remove or fill those values first")
         if self._pushed < len(self.modules):
@@ -123,6 +113,58 @@ class Inputs:
         x = self._valid.x.to(self.device, self.dtype)
         return Split(push(self.modules, x, self._widest), self._valid.y.to(self.device))
 
+    def samples(self, size: int) -> Iterator[Tensor]:
+        """Start a pass: the samples at the input of the layer, ``(n, *shape)``, so many at once."""
+        if not self.streams:
+            yield from self.x.split(size)
+            return
+        done = 0
+        for batch in layers.rebatched(self._pass(), size):
+            done += len(batch)
+            yield batch
+        if done != len(self):
+            raise LayerwiseError(
+                f"{self.name}: {done} samples came in this pass, and {len(self)} before: give the same"
+            )
+
+    def _pass(self) -> Iterator[Tensor]:
+        """Push the batches of a stream through the layers below."""
+        for x in self._train.batches():
+            batch = push(self.modules, x.to(self.device, self.dtype), self._widest)
+            if not batch.sum().isfinite():
+                raise LayerwiseError(f"{self.name}: its inputs hold NaN or infinity: mend the samples, or use float64")
+            yield batch
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the samples of these numbers, in their order, ``(len(index), *shape)``."""
+        if not self.streams:
+            return self.x[index]
+        taken = torch.empty((len(index), *self.shape), dtype=self.dtype, device=self.device)
+        first = 0
+        for batch in self.samples(ROWS):
+            here = (index >= first) & (index < first + len(batch))
+            taken[here] = batch[index[here] - first]
+            first += len(batch)
+        return taken
+
+    def total(self) -> Tensor:
+        """Return the sum of all samples, ``(*shape)``, of the type of the inputs."""
+        if not self.streams:
+            return self.x.sum(dim=0)
+        parts = [x.sum(dim=0, dtype=torch.float64) for x in self.samples(ROWS)]
+        return torch.stack(parts).sum(dim=0).to(self.dtype)
+
+    def mean_square(self) -> float:
+        """Return the mean over all samples and features of their squares."""
+        if not self.streams:
+            return float(self.x.double().square().mean())
+        return sum(float(x.double().square().sum()) for x in self.samples(ROWS)) / (len(self) * prod(self.shape))
+
+    @property
+    def _rows_at_once(self) -> int:
+        # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
+        return max(batch_size(self.device, self.places * self.fan_in), 512 // self.places)
+
     def rows(self, index: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through the samples (those of `index`) in batches of bounded memory.
 
@@ -132,32 +174,54 @@ class Inputs:
             What the layer's weights are multiplied with, ``(n, P, fan_in)``, for P patches a sample (one for a
             dense layer), and the numbers ``(n,)`` of those samples.
         """
-        x = self.x
-        samples = torch.arange(len(x), device=self.device) if index is None else index
-        if not len(samples):
+        size = self._rows_at_once
+        if index is None:
+            first = 0
+            for batch in self.samples(size):
+                yield patches(batch.to(dtype), self.layer), torch.arange(first, first + len(batch), device=self.device)
+                first += len(batch)
             return
-        # 512 rows at least: sums of their products are then limited by arithmetic, not by memory.
-        for batch in samples.split(max(batch_size(self.device, self.places * self.fan_in), 512 // self.places)):
-            yield patches(x[batch].to(dtype), self.layer), batch
+        whole = self.take(index) if self.streams else None
+        for at in torch.arange(len(index), device=self.device).split(size) if len(index) else ():
+            batch = self.x[index[at]] if whole is None else whole[at]
+            yield patches(batch.to(dtype), self.layer), index[at]
+
+    def rows_of_groups(self, groups: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Go through groups of samples, each given by ascending numbers, in one pass over a stream.
+
+        Yields
+        ------
+        group, rows
+            The place of the group in `groups`, and rows as `rows` gives them for the group alone.
+        """
+        if not self.streams:
+            yield from ((i, rows) for i, index in enumerate(groups) for rows, _ in self.rows(index))
+            return
+        group_of = torch.full((len(self),), -1, device=self.device)
+        for i, index in enumerate(groups):
+            group_of[index] = i
+        size, first = self._rows_at_once, 0
+        kept: list[list[Tensor]] = [[] for _ in groups]
+        for batch in self.samples(ROWS):
+            here = group_of[first : first + len(batch)]
+            first += len(batch)
+            for i, parts in enumerate(kept):
+                *full, rest = torch.cat([*parts, batch[here == i]]).split(size)
+                if len(rest) == size:
+                    full, rest = [*full, rest], rest[:0]
+                for part in full:
+                    yield i, patches(part.double(), self.layer)
+                kept[i] = [rest.clone()]
+        for i, (rest,) in enumerate(kept):
+            if len(rest):
+                yield i, patches(rest.double(), self.layer)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through the samples as ``(n, features)`` of the type of the inputs, with their numbers ``(n,)``."""
-        done = 0
-        for batch in self.x.split(ROWS) if self._stream is None else self._streamed():
-            yield batch.flatten(1), torch.arange(done, done + len(batch), device=self.device)
-            done += len(batch)
-        if done != len(self):
-            raise LayerwiseError(
-                f"{self.name}: {done} samples came in this pass, and {len(self)} before: give the same"
-            )
-
-    def _streamed(self) -> Iterator[Tensor]:
-        assert self._stream is not None
-        for x in self._stream.batches():
-            batch = push(self.modules, x.to(self.device, self.dtype), self._widest)
-            if not batch.sum().isfinite():
-                raise LayerwiseError(f"{self.name}: its inputs hold NaN or infinity: mend the samples, or use float64")
-            yield batch
+        first = 0
+        for batch in self.samples(ROWS):
+            yield batch.flatten(1), torch.arange(first, first + len(batch), device=self.device)
+            first += len(batch)
 
     def after(self, solution: Solution) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through what the samples become under a solution and the activations and pools behind it.

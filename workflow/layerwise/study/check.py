@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerwise import words
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.trie import prefixes
+from layerwise.layers import words
+from layerwise.study.trie import prefixes
 
 if TYPE_CHECKING:
-    from layerwise.study import Study
+    from layerwise.study.model import Study
 
 
 def check(study: Study) -> None:

@@ -14,13 +14,13 @@ from math import prod
 import torch
 from torch import nn
 
-from layerwise import layers, shards
-from layerwise.data import Features, Stream
+from layerwise.closed import shards
+from layerwise.closed.inputs import Inputs, Solution, batch_size, demand_room
+from layerwise.contract import Features, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.layer_inputs import Inputs, Solution, batch_size, demand_room
-from layerwise.linalg import STRENGTHS, Gram, ridge
-from layerwise.methods import Segment
-from layerwise.words import Layer, out_shape, parse
+from layerwise.layers import build as layers
+from layerwise.layers.words import Layer, out_shape, parse
+from layerwise.maths.linalg import STRENGTHS, Gram, ridge
 
 Solve = Callable[[Inputs], Solution]
 
@@ -33,7 +33,6 @@ def fit(
     device: torch.device,
     dtype: torch.dtype | None = None,
     readout: Solve | None = None,
-    stream: Stream | None = None,
 ) -> tuple[nn.Sequential, tuple[str, ...], list[dict]]:
     """Fit the layers of a segment one after the other.
 
@@ -45,17 +44,15 @@ def fit(
         Floating type of inputs and weights; that of the features by default.
     readout
         Gives the weights of a last ``dense outputs``; `ridge_readout` by default.
-    stream
-        Takes the place of the training split, for a `solve` that asks for no more than `Inputs.batches`.
 
     Returns
     -------
     module, words, records
         The first two as `layers.build` gives them, and one record a weighted layer.
     """
-    if not len(stream or features.train):
+    if not len(features.train):
         raise LayerwiseError("the training split is empty: there is nothing to fit on")
-    inputs = Inputs(segment, features, device, dtype or features.train.x.dtype, stream)
+    inputs = Inputs(segment, features, device, dtype or features.train.dtype)
     parsed = [parse(word) for word in segment.layers]
     records = []
     with torch.no_grad(), torch.random.fork_rng(devices=[]):  # modules draw weights, only to be overwritten
@@ -119,7 +116,7 @@ def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:
     assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
     total = square = torch.zeros(norm.num_features, dtype=torch.float64, device=inputs.device)
     count = 0
-    for batch in inputs.x.split(batch_size(inputs.device, prod(inputs.shape))):
+    for batch in inputs.samples(batch_size(inputs.device, prod(inputs.shape))):
         values = batch.double().transpose(0, 1).flatten(1)  # (features, rows)
         total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
     shards.add(total, square)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layerwise.data import Task
+from layerwise.contract import Task
 from layerwise.errors import LayerwiseError
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layerwise import plugins, words
-from layerwise.datasets import Preparation, split_options
+from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.trie import Node, prefixes
+from layerwise.layers import words
+from layerwise.preparation.options import Preparation, split_options
+from layerwise.study.trie import Node, prefixes
 
 
 def digest_of(thing: Any) -> str:

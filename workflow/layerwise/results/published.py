@@ -19,9 +19,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.intervals import interval, spread
-from layerwise.study import Study
-from layerwise.study_check import measured_by
+from layerwise.maths.intervals import interval, spread
+from layerwise.study.check import measured_by
+from layerwise.study.model import Study
 
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 VERDICTS = ("better", "reproduced", "worse", "not run")

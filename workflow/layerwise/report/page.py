@@ -16,14 +16,16 @@ from typing import Any
 
 import pandas as pd
 
-from layerwise import dag, figures, published, store, tables
+from layerwise import figures, store, tables
 from layerwise.errors import LayerwiseError
-from layerwise.results import StudyResults, dataset_record, in_brief
-from layerwise.study import Study
+from layerwise.report import picture as dag
+from layerwise.results import published
+from layerwise.results.study_results import StudyResults, dataset_record, in_brief
+from layerwise.study.model import Study
+from layerwise.study.trie import SPLITS, home
 from layerwise.tables._format import HALF, number, plus_minus
-from layerwise.trie import SPLITS, home
 
-PARTS = Path(__file__).with_name("report_page")
+PARTS = Path(__file__).parent
 
 
 def write(study: Study, path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from layerwise import plugins
-from layerwise.datasets import _folder
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.preparation import folder as _folder
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,11 @@ import torch
 from torch import Tensor
 
 from layerwise import store
-from layerwise.data import Features, Split, Task
+from layerwise.contract import Dataset, Split, Task
 from layerwise.errors import LayerwiseError
 
 SPLITS = ("train", "valid", "test")
 RECORD = "dataset.json"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A prepared data set: standardised float32 values, N = 0 where a split does not exist."""
-
-    train: Split
-    valid: Split
-    test: Split
-    task: Task
-    record: dict[str, Any]
-
-    @property
-    def features(self) -> Features:
-        """What a fit may see: all but the test split."""
-        return Features(self.train, self.valid, self.task, self.record)
 
 
 def content(tensors: dict[str, dict[str, Tensor]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from layerwise import linalg
-from layerwise.data import Split, Task
+from layerwise.contract import Split, Task
+from layerwise.maths import linalg
 from layerwise.methods import ridge
 
 

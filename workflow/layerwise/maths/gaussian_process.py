@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from layerwise import linalg
 from layerwise.errors import LayerwiseError
-from layerwise.kernels import symmetric_product
+from layerwise.maths import linalg
+from layerwise.maths.kernels import symmetric_product
 
 Objective = Literal["mse", "variance", "log_predictive"]
 

@@ -11,7 +11,7 @@ import torch._dynamo  # the first optimiser loads it, for seconds: here, before 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from layerwise.data import Split, Task
+from layerwise.contract import Split, Task
 
 BLOCK = 2**23  # numbers gathered at once while batching: 32 MB of float32
 

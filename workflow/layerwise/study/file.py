@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from layerwise import plugins, words
+from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.schema import read_yaml, validate
+from layerwise.layers import words
 from layerwise.store import read_json
-from layerwise.study import SegmentSpec, Study, View
-from layerwise.study_check import check, measured_by
+from layerwise.study.check import check, measured_by
+from layerwise.study.model import SegmentSpec, Study, View
+from layerwise.study.schema import read_yaml, validate
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
 NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from layerwise import plugins
-from layerwise.data import Task
-from layerwise.datasets import Raw
-from layerwise.datasets._check import check
-from layerwise.datasets._disk import content
-from layerwise.datasets._draw import deal, equal, proportional
-from layerwise.datasets._measure import Statistics, measure
-from layerwise.datasets._preparation import Preparation
+from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning, nearest
+from layerwise.preparation.check import check
+from layerwise.preparation.disk import content
+from layerwise.preparation.draw import deal, equal, proportional
+from layerwise.preparation.measure import Statistics, measure
+from layerwise.preparation.options import Preparation
 
 Samples = tuple[Tensor, Tensor]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
-from layerwise.words import Layer, out_shape, parse
+from layerwise.layers.words import Layer, out_shape, parse
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -176,7 +176,7 @@ def apply(module: nn.Module, x: Tensor, *, batch: int | None = None, device: tor
     if not len(x):  # one sample of zeros tells the shape of none
         return module(x.new_zeros((1, *x.shape[1:])).to(device, dtype))[:0].to(x.device)
     if batch is None:
-        batch = 512 if device.type != "cpu" else max(1, min(512, ROOM // _widest(module, x[:1].to(dtype))))
+        batch = batch_of(module, x[:1].to(device, dtype))
     return gather((module(b.to(device, dtype)) for b in x.split(batch)), len(x), x.device)
 
 
@@ -196,6 +196,31 @@ def gather(batches: Iterable[Tensor], samples: int, device: torch.device) -> Ten
         done += len(batch)
     assert whole is not None
     return whole
+
+
+def rebatched(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Cut batches ``(n, ...)`` anew, into `size` samples each and a rest, as ``split`` would cut the whole."""
+    kept: list[Tensor] = []
+    count = 0
+    for batch in batches:
+        kept.append(batch)
+        count += len(batch)
+        if count >= size:
+            whole = torch.cat(kept) if len(kept) > 1 else batch
+            *full, rest = whole.split(size)
+            if len(rest) == size:
+                full, rest = [*full, rest], rest[:0]
+            yield from full
+            kept, count = [rest], len(rest)
+    if count:
+        yield torch.cat(kept)
+
+
+def batch_of(module: nn.Module, sample: Tensor) -> int:
+    """Return how many samples `apply` runs over at once, for one sample ``(1, ...)``."""
+    if sample.device.type != "cpu":
+        return 512
+    return max(1, min(512, ROOM // _widest(module, sample)))
 
 
 def _widest(module: nn.Module, sample: Tensor) -> int:

@@ -12,8 +12,8 @@ import os
 import torch
 from torch import Tensor, distributed
 
-from layerwise.data import Split
-from layerwise.linalg import Gram
+from layerwise.contract import Split
+from layerwise.maths.linalg import Gram
 
 
 def join(device: torch.device) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from layerwise import steps, store
-from layerwise.datasets import Dataset
+from layerwise import store
+from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
-from layerwise.intervals import interval
-from layerwise.study import Study, digest_of
-from layerwise.trie import SPLITS, Node, dataset_folder, home
+from layerwise.maths.intervals import interval
+from layerwise.run import steps
+from layerwise.study.model import Study, digest_of
+from layerwise.study.trie import SPLITS, Node, dataset_folder, home
 
 TOLD = ("machine", "asked")  # columns of fits from elsewhere
 MEASURES = ("accuracy", "mse", "cross_entropy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from layerwise.study import Study
+from layerwise.study.model import Study
 
 ROW, BOX, GAP = 46, 34, 34  # pixels: between rows, height of a box, between columns
 NAME, SMALL = 7.9, 6.6  # pixels a letter, at most: a name (digits and capitals are the wide ones), the line under it

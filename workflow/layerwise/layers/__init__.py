@@ -1,0 +1,1 @@
+"""Layer words, and the torch modules that they stand for."""

@@ -1,0 +1,1 @@
+"""All that a study has measured, and the verdicts on published values."""
