@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(_verdicts, "hold the measured values against the published ones, in verdicts.csv")
     verb(_report, "write the report page of a study")
     verb(_all, "run a whole study in this process, without Snakemake", "--device", "--data-root")
+    verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
     verb(_show, "print the networks of a study, and the options of the methods that it uses")
     return parser
@@ -250,6 +251,12 @@ def _all(args: argparse.Namespace) -> None:
         run("table", name, *seeds)
     run("verdicts", *seeds)
     run("report", *seeds)
+
+
+def _asked(args: argparse.Namespace) -> None:
+    plan = _plan(args)
+    for name, digest in plan.asked_digests().items():
+        store.write_text(trie.home(plan.name) / ".asked" / name, digest + "\n")
 
 
 def _study(args: argparse.Namespace) -> None:

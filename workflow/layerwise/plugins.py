@@ -172,7 +172,8 @@ def _typed(value: Any, wanted: Any, where: str) -> Any:
 
 def sources(kind: str, name: str) -> list[Path]:
     """Return the plugin's file and the files of the package that it imports, directly or through another."""
-    return closure(file(kind, name), PACKAGE / kind / "__init__.py")
+    more = [PACKAGE / "preparation" / "prepare.py"] if kind == "datasets" else []  # what is done to what a source gives
+    return closure(file(kind, name), PACKAGE / kind / "__init__.py", *more)
 
 
 def represent_sources() -> list[Path]:

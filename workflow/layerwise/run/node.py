@@ -19,6 +19,7 @@ from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Source
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.run import machine, records, scores, source
+from layerwise.run.resume import NAME as RESUME
 from layerwise.run.resume import Sidecar
 from layerwise.study.model import Study
 from layerwise.study.trie import SPLITS, Node
@@ -50,7 +51,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
     """Fit, and write the weights and their record; returns what to print, and what it was fitted on."""
     spec = study.segment(node.path)
     fitting, features = prepared(study, node, data, on)
-    sidecar = Sidecar(node.folder, digest)
+    sidecar = Sidecar(node.folder / RESUME, digest)
     machine.warm_up(on)
     with machine.metered(on) as reading:
         fitted = fitting(hooks=sidecar.hooks)
@@ -79,7 +80,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         "record": fitted.record,
     }
     store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
-    sidecar.forget()
+    sidecar.path.unlink(missing_ok=True)
     went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
     return f"fitted in {reading['seconds']:.2f} s{went_on}", features
 

@@ -24,13 +24,10 @@ class Sidecar:
         Seconds that the fit took before it was interrupted.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.path, self.digest, self.earlier = folder / NAME, digest, 0.0
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest, self.earlier = path, digest, 0.0
         self.start = time.perf_counter()
         self.hooks = Hooks(self._load, self._save)
-
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
 
     def _load(self) -> tuple[dict[str, Tensor], dict] | None:
         if not self.path.is_file():

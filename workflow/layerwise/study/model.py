@@ -285,6 +285,11 @@ class Study:
         ]
         return digest_of([views, self.verdicts_digest(), self.description, code, page])
 
+    def asked_digests(self) -> dict[str, str]:
+        """Return the digests of what is asked for: the data sets, the networks and what is shown of them."""
+        datasets = {name: self.dataset_spec(name) for name in self.networks}
+        return {"datasets": digest_of(datasets), "networks": self.results_digest(), "study": self.report_digest()}
+
     def _own(self, kind: str, name: str) -> str:
         view: View = getattr(self, kind)[name]
         return digest_of(
