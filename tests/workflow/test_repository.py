@@ -11,7 +11,6 @@ import pytest
 import yaml
 from places import ROOT, make
 
-from layerwise import plugins
 from layerwise.study import file as study_file
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
