@@ -12,10 +12,11 @@ from torch import nn
 
 from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.gradient import loop
 from layerwise.layers import build as layers
 from layerwise.maths import gaussian_process as gp
 from layerwise.maths import kernels
-from layerwise.methods import _layer_training, dgl, permuted, sgd
+from layerwise.methods import dgl, permuted, sgd
 from layerwise.methods._wide import Wide, targets
 from layerwise.probes import dgl as probe
 
@@ -133,7 +134,7 @@ def test_patience_goes_back_to_the_best_epoch(blobs):
 @pytest.mark.parametrize("stop", [1, 4, 7, 10])
 @pytest.mark.parametrize("options", [{}, {"lr": (0.01, 0.03)}, {"patience": 2}])
 def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, options):
-    monkeypatch.setattr(_layer_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     options = {"epochs": 3, "batch": 150, "noise": "evidence", **options}
     whole = fitted(blobs, **options)
     kept = {}
