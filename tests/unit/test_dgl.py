@@ -151,6 +151,32 @@ def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, opt
     assert again.record == whole.record
 
 
+@pytest.mark.parametrize("save", [1, 3, 4, 6, 9, 12])
+def test_a_fit_killed_at_any_saving_chooses_the_same(blobs, monkeypatch, save):
+    """Two layers of two candidates of three epochs: killed in each, also where one candidate is done."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    options = {"epochs": 3, "batch": 150, "variances": "initial", "lr": (0.03, 0.001), "patience": 3}
+    kept = []
+
+    def keep(tensors, notes):
+        kept.append((tensors, json.loads(json.dumps(notes))))
+        if len(kept) == save:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(blobs, hooks=Hooks(save=keep), **options)
+    again = fitted(blobs, hooks=Hooks(load=lambda: kept[-1]), **options)
+    whole = fitted(blobs, **options)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+    assert again.record == whole.record
+
+
+def test_a_probe_of_networks_sees_no_layer_alone(blobs):
+    seen = []
+    fitted(blobs, hooks=Hooks(watch=lambda module, step: seen.append(step)), **BRIEF)
+    assert not seen
+
+
 def test_landmarks_that_are_the_whole_batch_change_little_and_fewer_more(blobs):
     h = torch.rand(200, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     y = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))

@@ -129,7 +129,7 @@ class LayerTraining:
             tensors = {"best.weight": weight, "best.bias": bias} if chosen else {}
             around = tensors, {"candidate": number, "best": best if chosen else None}
             layer, result = self._trained(*candidates[number], loop.part(hooks, saved, around))
-            saved = None
+            saved = None  # the interrupted candidate alone was saved half way
             if result["valid_loss"] < best["valid_loss"] or len(candidates) == 1:
                 best, weight, bias = result, layer.weight.detach(), layer.bias.detach()
         record = {key: best.get(key) for key in ("lr", "weight_decay", "train_loss")}
