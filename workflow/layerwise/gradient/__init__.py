@@ -1,1 +1,1 @@
-"""What fits by gradient share."""
+"""What fits by gradient share: one training loop, losses, optimisers, schedules, mini-batches."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from itertools import product
 from math import inf, isfinite, sqrt
@@ -13,8 +12,10 @@ from torch import Tensor, nn
 
 from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.contract import Hooks, Split
-from layerwise.errors import LayerwiseError, LayerwiseWarning
-from layerwise.gradient import optim
+from layerwise.errors import LayerwiseWarning
+from layerwise.gradient import loop
+from layerwise.gradient.batches import Batches, batch_sizes
+from layerwise.gradient.optimisers import optimizer
 from layerwise.layers import build as layers
 from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
@@ -22,43 +23,35 @@ from layerwise.methods._wide import Wide, targets
 if TYPE_CHECKING:
     from layerwise.methods.dgl import Options
 
-SAVE_SECONDS = 5.0  # between two savings of a long fit
 MATRICES = 4  # of the size of the kernel, that a step holds at once, and as many more a layer above
 NOISE_SAMPLES = 5000  # of a larger batch, whose root mean square eigenvalue grows with the root of its samples
 EVIDENCE_SAMPLES = 500  # of the first mini-batch, that variances or a noise are fitted to
 
 
 class Progress:
-    """What an interrupted fit goes on from: the layers that are finished, and the one at hand half way."""
+    """The layers of a segment that are finished, and how the one at hand is saved and resumed."""
 
     def __init__(self, hooks: Hooks) -> None:
-        self.hooks, self.saved = hooks, time.monotonic()
-        self.tensors, self.notes = hooks.load() or ({}, {"records": []})
+        # A probe looks at a network, and here are layers alone.
+        self.hooks, self.clock = Hooks(hooks.load, hooks.save), loop.Clock()
+        self.saved = hooks.load()
+        tensors, notes = self.saved or ({}, {"records": []})
         self.finished = [
-            Solution(self.tensors[f"{i}.weight"], self.tensors[f"{i}.bias"], record)
-            for i, record in enumerate(self.notes["records"])
+            Solution(tensors[f"{i}.weight"], tensors[f"{i}.bias"], record) for i, record in enumerate(notes["records"])
         ]
 
-    def resumed(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Return, once, what was saved of the layer at hand."""
-        found = (self.tensors, self.notes["now"]) if "now" in self.notes else None
-        self.notes = {}
-        return found
+    def hooks_of_layer(self) -> Hooks:
+        """Return the hooks of the layer at hand; the first one asked for is the one that was interrupted."""
+        tensors: dict[str, Tensor] = {}
+        for i, solution in enumerate(self.finished):
+            assert solution.bias is not None
+            tensors |= {f"{i}.weight": solution.weight, f"{i}.bias": solution.bias}
+        saved, self.saved = self.saved, None
+        return loop.part(self.hooks, saved, (tensors, {"records": [s.record for s in self.finished]}))
 
     def finish(self, solution: Solution) -> Solution:
         self.finished.append(solution)
         return solution
-
-    def save(self, tensors: dict[str, Tensor], now: dict) -> None:
-        """Keep the finished layers and the one at hand, every few seconds."""
-        if time.monotonic() - self.saved < SAVE_SECONDS:
-            return
-        for i, solution in enumerate(self.finished):
-            assert solution.bias is not None
-            tensors |= {f"{i}.weight": solution.weight, f"{i}.bias": solution.bias}
-        copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-        self.hooks.save(copies, {"records": [s.record for s in self.finished], "now": now})
-        self.saved = time.monotonic()
 
 
 class LayerTraining:
@@ -69,7 +62,7 @@ class LayerTraining:
         self.name, self.task = inputs.name, inputs.task
         self.train_split, self.valid = (Split(s.x.flatten(1), s.y) for s in (Split(inputs.x, inputs.y), inputs.valid))
         self.centre = options.centre
-        self.sizes = optim.batch_sizes(len(self.train_split), options.batch, least=2)
+        self.sizes = batch_sizes(len(self.train_split), options.batch, least=2)
         self.after = nn.Sequential(*(layers.make(layer, (inputs.width,)) for layer in inputs.following)).to(
             inputs.device
         )
@@ -122,33 +115,71 @@ class LayerTraining:
         """Return the weights of the rate and decay with the least validation loss."""
         o = self.options
         candidates = list(product(o.lr, o.weight_decay)) if o.epochs else []  # type: ignore[arg-type]
-        best: dict[str, Any] = {"valid_loss": inf, "weight": self.first[0], "bias": self.first[1], "history": []}
-        kept = self.state.resumed()
-        begin = 0
-        if kept:
-            tensors, now = kept
-            begin = now["candidate"]
-            if now["best"]:
-                best = {**now["best"], "weight": tensors["best.weight"], "bias": tensors["best.bias"]}
+        best: dict[str, Any] = {"valid_loss": inf, "history": []}
+        weight, bias = self.first
+        hooks, begin = self.state.hooks_of_layer(), 0
+        saved = hooks.load()
+        if saved is not None:
+            tensors, notes = saved
+            begin = notes["candidate"]
+            if notes["best"]:
+                best, weight, bias = notes["best"], tensors["best.weight"], tensors["best.bias"]
         for number in range(begin, len(candidates)):
-            run = _Run(self, *candidates[number], number, best)
-            if kept and number == begin:
-                run.resume(*kept)
-            found = run.train()
-            if found["valid_loss"] < best["valid_loss"] or len(candidates) == 1:
-                best = found
+            chosen = isfinite(best["valid_loss"])
+            tensors = {"best.weight": weight, "best.bias": bias} if chosen else {}
+            around = tensors, {"candidate": number, "best": best if chosen else None}
+            layer, result = self._trained(*candidates[number], loop.part(hooks, saved, around))
+            saved = None  # the interrupted candidate alone was saved half way
+            if result["valid_loss"] < best["valid_loss"] or len(candidates) == 1:
+                best, weight, bias = result, layer.weight.detach(), layer.bias.detach()
         record = {key: best.get(key) for key in ("lr", "weight_decay", "train_loss")}
         record["valid_loss"] = best["valid_loss"] if isfinite(best["valid_loss"]) else None
         process = {"noise": self.noise, "weight_variances": self.above.weights, "bias_variances": self.above.biases}
         history = [{"layer": self.inputs.depth + 1, **row} for row in best["history"]]
-        return Solution(best["weight"], best["bias"], {**record, **process, "history": history})
+        return Solution(weight, bias, {**record, **process, "history": history})
+
+    def _trained(self, lr: float, weight_decay: float, hooks: Hooks) -> tuple[nn.Linear, dict[str, Any]]:
+        """Return the layer as one rate and decay train it from its first weights, and what to record of that."""
+        weight, bias = self.first
+        layer = nn.Linear(self.inputs.fan_in, self.inputs.width, device=weight.device, dtype=weight.dtype)
+        layer.load_state_dict({"weight": weight, "bias": bias})
+
+        def loss(x: Tensor, labels: Tensor) -> Tensor:
+            self.look_for_missing(labels)
+            return self.loss(x, labels, layer.weight, layer.bias).double()  # a loss in float32 is summed in float64
+
+        def measure() -> float:
+            return self.validate(layer.weight, layer.bias)
+
+        patience = self.options.patience
+        training = loop.Training(
+            name=self.name,
+            module=layer,
+            loss=loss,
+            batches=Batches(self.train_split, self.sizes, self.seed),
+            optimizer=optimizer("adam", layer.parameters(), lr, weight_decay=weight_decay),
+            epochs=self.options.epochs,
+            rate=lambda epoch: lr,
+            validation=loop.Validation("valid_loss", measure) if patience else None,
+            patience=patience,
+        )
+        with loop.kept_generators(self.inputs.device):
+            training.run(hooks, self.state.clock)
+        best = training.best_epoch
+        return layer, {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "train_loss": training.history[-1]["train_loss"],
+            "valid_loss": training.history[best - 1]["valid_loss"] if best else measure(),
+            "history": training.history,
+        }
 
     @torch.no_grad()
     def validate(self, weight: Tensor, bias: Tensor) -> float:
         """Return the loss on the validation split, in batches of the size of those trained on; infinite without one."""
         if len(self.valid) < 2:
             return inf
-        sizes = optim.batch_sizes(len(self.valid), self.options.batch, least=2)
+        sizes = batch_sizes(len(self.valid), self.options.batch, least=2)
         pairs = zip(self.valid.x.split(sizes), self.valid.y.split(sizes), strict=True)
         return sum(len(x) * float(self.loss(x, y, weight, bias)) for x, y in pairs) / len(self.valid)
 
@@ -164,86 +195,3 @@ class LayerTraining:
                 f"{self.name}: a batch of {len(labels)} has {int(counts.min())} samples of class {name!r}, which then "
             )
             warnings.warn(LayerwiseWarning(text + "cannot be predicted from one another: raise batch"), stacklevel=2)
-
-
-class _Run:
-    """One training of the layer at hand, with one rate and decay."""
-
-    def __init__(self, training: LayerTraining, lr: float, weight_decay: float, number: int, best: dict) -> None:
-        self.training, self.lr, self.weight_decay, self.number, self.other = training, lr, weight_decay, number, best
-        self.weight, self.bias = (nn.Parameter(t.clone()) for t in training.first)
-        self.adam = optim.optimizer("adam", [self.weight, self.bias], lr, weight_decay=weight_decay)
-        self.order = torch.Generator().manual_seed(training.seed)
-        self.history: list[dict[str, float]] = []
-        self.stopped: dict[str, Any] = {}  # the best epoch, under patience
-
-    def train(self) -> dict[str, Any]:
-        o = self.training.options
-        while len(self.history) < o.epochs and not self._has_stalled():
-            self._epoch()
-            self.training.state.save(*self._state())
-        weight, bias = self.weight.detach(), self.bias.detach()
-        if self.stopped:
-            weight, bias = self.stopped["weight"], self.stopped["bias"]
-        valid = self.history[self.stopped["epoch"] - 1]["valid_loss"] if self.stopped else None
-        return {
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "train_loss": self.history[-1]["train_loss"],
-            "valid_loss": self.training.validate(weight, bias) if valid is None else valid,
-            "weight": weight,
-            "bias": bias,
-            "history": self.history,
-        }
-
-    @torch.enable_grad()
-    def _epoch(self) -> None:
-        training, total = self.training, 0.0
-        for x, labels in optim.batches(training.train_split, training.sizes, self.order):
-            training.look_for_missing(labels)
-            self.adam.zero_grad()
-            loss = training.loss(x, labels, self.weight, self.bias)
-            loss.backward()
-            self.adam.step()
-            total += float(loss.detach()) * len(x)
-        row = {"epoch": len(self.history) + 1, "lr": self.lr, "train_loss": total / len(training.train_split)}
-        if not isfinite(row["train_loss"]):
-            raise LayerwiseError(
-                f"{training.name}: the training diverged in epoch {row['epoch']} (lr {self.lr:g}); choose a lower lr"
-            )
-        if training.options.patience:
-            row["valid_loss"] = training.validate(self.weight, self.bias)
-        self.history.append(row)
-        if training.options.patience and row["valid_loss"] <= min(r["valid_loss"] for r in self.history):
-            weight, bias = self.weight.detach().clone(), self.bias.detach().clone()
-            self.stopped = {"epoch": row["epoch"], "weight": weight, "bias": bias}
-
-    def _has_stalled(self) -> bool:
-        patience = self.training.options.patience
-        return bool(patience and self.stopped and len(self.history) - self.stopped["epoch"] >= patience)
-
-    def _state(self) -> tuple[dict[str, Tensor], dict]:
-        tensors = {"now.weight": self.weight, "now.bias": self.bias, "random.order": self.order.get_state()}
-        tensors |= {f"adam.{key}": value for key, value in optim.state_tensors(self.adam).items()}
-        now: dict[str, Any] = {"candidate": self.number, "history": self.history, "best": None, "stopped": 0}
-        if isfinite(self.other["valid_loss"]):
-            tensors |= {"best.weight": self.other["weight"], "best.bias": self.other["bias"]}
-            now["best"] = {key: value for key, value in self.other.items() if key not in ("weight", "bias")}
-        if self.stopped:
-            tensors |= {"stopped.weight": self.stopped["weight"], "stopped.bias": self.stopped["bias"]}
-            now["stopped"] = self.stopped["epoch"]
-        return tensors, now
-
-    def resume(self, tensors: dict[str, Tensor], now: dict) -> None:
-        """Go back to a saved state."""
-        with torch.no_grad():
-            self.weight.copy_(tensors["now.weight"])
-            self.bias.copy_(tensors["now.bias"])
-        prefix = "adam."
-        kept = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        optim.load_state_tensors(self.adam, kept)
-        self.order.set_state(tensors["random.order"].cpu())
-        self.history = list(now["history"])
-        if now["stopped"]:
-            places = {name: tensors[f"stopped.{name}"].to(self.weight.device) for name in ("weight", "bias")}
-            self.stopped = {"epoch": now["stopped"], **places}

@@ -7,20 +7,21 @@ same number of threads, also when the fit was interrupted and went on from what 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.gradient import optim
+from layerwise.gradient.batches import Batches, batch_sizes, normalises
+from layerwise.gradient.loop import Training, Validation, kept_generators
+from layerwise.gradient.losses import loss_of
+from layerwise.gradient.optimisers import optimizer
+from layerwise.gradient.schedules import scheduled
+from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
-
-SAVE_SECONDS = 5.0  # between two savings of a long fit
 
 
 @dataclass(frozen=True)
@@ -112,168 +113,65 @@ def fit(
         the training diverges.
     """
     _check(segment, features, options)
-    # The global generators are seeded for the first weights and for dropout, and left as they were found.
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    # The global generators are seeded for the first weights and for dropout.
+    with kept_generators(device):
         torch.manual_seed(seed)
         module, words = layers.build(segment.layers, segment.shape, segment.outputs)
         if options.init == "glorot":
-            module.apply(optim.glorot_)
+            module.apply(glorot_)
         elif options.init == "used":
             _take_over(module, segment)
-        module = layers.for_images(module.to(device, features.train.x.dtype))
-        run = _Run(module, features, options, seed, device, hooks)
-        run.train()
-    return Fitted(module.eval(), words, run.record())
+        module = layers.for_images(module.to(device, features.train.dtype))
+        training = _training(module, features.to(device), options, seed)
+        training.run(hooks)
+    return Fitted(module.eval(), words, training.record())
 
 
-class _Run:
-    """One training run: the module, and everything that an interrupted run needs to go on."""
-
-    def __init__(
-        self,
-        module: nn.Sequential,
-        features: Features,
-        options: Options,
-        seed: int,
-        device: torch.device,
-        hooks: Hooks,
-    ) -> None:
-        self.module, self.options, self.device, self.hooks = module, options, device, hooks
-        self.task = features.task
-        self.loss, targets = optim.objective(options.loss, features.task, features.train.x.dtype)
-        train, self.valid = features.train.to(device), features.valid.to(device)
-        self.train_split = Split(train.x, targets(train.y))
-        least = 2 if optim.normalises(module) else 1
-        self.sizes = optim.batch_sizes(len(train), options.batch, least)
-        if min(self.sizes) < least:
-            raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
-        self.lr = options.lr or (0.01 if options.optimizer == "sgd" else 0.001)
-        self.optimizer = optim.optimizer(
-            options.optimizer,
+def _training(module: nn.Sequential, features: Features, options: Options, seed: int) -> Training:
+    """Return the training of the module on the task, from the first epoch."""
+    train, o = features.train, options
+    loss, targets = loss_of(o.loss, features.task, train.dtype)
+    least = 2 if normalises(module) else 1
+    sizes = batch_sizes(len(train), o.batch, least)
+    if min(sizes) < least:
+        raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
+    lr = o.lr or (0.01 if o.optimizer == "sgd" else 0.001)
+    return Training(
+        name="method 'sgd'",
+        module=module,
+        loss=lambda x, t: loss(module(x), t),
+        batches=Batches(Split(train.x, targets(train.y)), sizes, seed),
+        optimizer=optimizer(
+            o.optimizer,
             module.parameters(),
-            self.lr,
-            momentum=options.momentum,
-            nesterov=options.nesterov,
-            weight_decay=options.weight_decay,
-        )
-        self.order = torch.Generator().manual_seed(seed)
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Tensor] = {}
+            lr,
+            momentum=o.momentum,
+            nesterov=o.nesterov,
+            weight_decay=o.weight_decay,
+        ),
+        epochs=o.epochs,
+        rate=lambda epoch: scheduled(
+            o.schedule, lr, epoch, o.epochs, step=o.step, milestones=o.milestones, gamma=o.gamma
+        ),
+        validation=_validation(module, features) if len(features.valid) else None,
+        patience=o.patience,
+    )
 
-    def train(self) -> None:
-        """Run all epochs, from where an interrupted run stopped."""
-        kept = self.hooks.load()
-        if kept:
-            self._resume(*kept)
-        else:
-            self._watch(0)
-        saved = time.monotonic()
-        while len(self.history) < self.options.epochs and not self._has_stalled():
-            self._epoch()
-            if self.options.patience and self._best_epoch() == len(self.history):
-                self.best = {k: v.clone() for k, v in self.module.state_dict().items()}
-            if len(self.history) < self.options.epochs and time.monotonic() - saved >= SAVE_SECONDS:
-                self.hooks.save(self._state(), {"history": self.history})
-                saved = time.monotonic()
-        if not all(p.isfinite().all() for p in self.module.parameters()):
-            self._say_diverged(len(self.history))
-        if self.best:
-            self.module.load_state_dict(self.best)
-        self.optimizer.zero_grad()
 
-    def _epoch(self) -> None:
-        epoch, o = len(self.history), self.options
-        lr = optim.scheduled(o.schedule, self.lr, epoch, o.epochs, step=o.step, milestones=o.milestones, gamma=o.gamma)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.module.train()
-        total = torch.zeros((), device=self.device, dtype=torch.float64)  # stays there: reading it would wait
-        for i, (x, t) in enumerate(optim.batches(self.train_split, self.sizes, self.order), 1):
-            self.optimizer.zero_grad()
-            loss = self.loss(self.module(x), t)
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(x)
-            self._watch(epoch * len(self.sizes) + i)
-        row = {"epoch": epoch + 1, "lr": lr, "train_loss": total.item() / len(self.train_split), **self._validate()}
-        if not all(isfinite(v) for v in row.values()):
-            self._say_diverged(epoch + 1)
-        self.history.append(row)
+def _validation(module: nn.Sequential, features: Features) -> Validation:
+    """Return the accuracy in per cent, or for values the mean squared error, on the validation split."""
+    valid, task = features.valid, features.task
 
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        if not len(self.valid):
-            return {}
-        scores = layers.apply(self.module, self.valid.x)
-        if self.task.classifies:
-            return {"valid_accuracy": 100 * (self.task.labels(scores) == self.valid.y).double().mean().item()}
-        return {"valid_mse": (scores - self.valid.y).double().square().mean().item()}
+    def accuracy() -> float:
+        labels = task.labels(layers.apply(module, valid.x))
+        return 100 * (labels == valid.y).double().mean().item()
 
-    def _best_epoch(self) -> int | None:
-        """Return the first epoch (from 1) with the best validation result."""
-        if not len(self.valid):
-            return None
-        if self.task.classifies:
-            values = [row["valid_accuracy"] for row in self.history]
-        else:
-            values = [-row["valid_mse"] for row in self.history]
-        return values.index(max(values)) + 1 if values else 0
+    def mse() -> float:
+        return (layers.apply(module, valid.x) - valid.y).double().square().mean().item()
 
-    def _has_stalled(self) -> bool:
-        best = self._best_epoch()
-        return bool(self.options.patience and best and len(self.history) - best >= self.options.patience)
-
-    def _watch(self, step: int) -> None:
-        """Let a probe look; what it draws at random or switches off does not change the training."""
-        if self.hooks.watch is not None:
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                self.hooks.watch(self.module, step)
-            self.module.train()
-
-    def _say_diverged(self, epoch: int) -> None:
-        if not self.train_split.x.isfinite().all() or not self.train_split.y.isfinite().all():
-            raise LayerwiseError("method 'sgd': the features or targets hold NaN or infinite values; mend the data set")
-        raise LayerwiseError(
-            f"method 'sgd': the training diverged in epoch {epoch} (lr {self.lr:g}); choose a lower lr"
-        )
-
-    def record(self) -> dict:
-        """Return what the fit has to say, as JSON."""
-        done = len(self.history)
-        return {
-            "history": self.history,
-            "epochs": done,
-            "steps": done * len(self.sizes),
-            "best_epoch": self._best_epoch(),
-        }
-
-    def _state(self) -> dict[str, Tensor]:
-        """Return all that the rest of the run depends on, beside the history, as tensors of its own."""
-        state = {
-            **{f"weights.{k}": v for k, v in self.module.state_dict().items()},
-            **{f"best.{k}": v for k, v in self.best.items()},
-            **{f"optimizer.{k}": v for k, v in optim.state_tensors(self.optimizer).items()},
-            "random.order": self.order.get_state(),
-            "random.cpu": torch.get_rng_state(),
-        }
-        if self.device.type == "cuda":
-            state["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        return {k: v.detach().clone() for k, v in state.items()}
-
-    def _resume(self, tensors: dict[str, Tensor], notes: dict) -> None:
-        """Go back to a saved state."""
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-
-        self.module.load_state_dict(part("weights."))
-        self.best = {k: v.to(self.device) for k, v in part("best.").items()}
-        optim.load_state_tensors(self.optimizer, part("optimizer."))
-        self.order.set_state(tensors["random.order"].cpu())
-        torch.set_rng_state(tensors["random.cpu"].cpu())
-        if "random.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.device)
-        self.history = list(notes["history"])
+    if task.classifies:
+        return Validation("valid_accuracy", accuracy, more_is_better=True)
+    return Validation("valid_mse", mse)
 
 
 def _take_over(module: nn.Sequential, segment: Segment) -> None:

@@ -6,7 +6,6 @@ import json
 import time
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from layerwise import store
@@ -36,11 +35,7 @@ class Sidecar:
         if said.get("digest") != self.digest:
             return None
         self.earlier = float(said["seconds"])
-        # A file keeps no strides, and fused optimisers walk through memory: momenta must lie as the weights of
-        # convolutions do (`layers.for_images`), or each would go to another weight.
-        tensors = store.read_tensors(self.path)
-        laid = {k: v.to(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in tensors.items()}
-        return laid, json.loads(said["notes"])
+        return store.read_tensors(self.path), json.loads(said["notes"])
 
     def _save(self, tensors: dict[str, Tensor], notes: dict) -> None:
         seconds = round(self.earlier + time.perf_counter() - self.start, 4)
