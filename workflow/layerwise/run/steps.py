@@ -26,6 +26,7 @@ from layerwise.layers import build as layers
 from layerwise.preparation import disk
 from layerwise.preparation.prepare import prepare
 from layerwise.run import machine, scores
+from layerwise.study.identity import SCORES, identity
 from layerwise.study.model import Study, View, digest_of
 from layerwise.study.trie import SPLITS, Node, dataset_folder
 
@@ -276,7 +277,7 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
 
 def represented_digest(study: Study, record: dict[str, Any]) -> str:
     """Return the digest of what representing a fit gives: another fit, or other code that runs it, is another."""
-    return digest_of([record["digest"], plugins.code_digest(plugins.represent_sources()), study.readouts])
+    return digest_of([record["digest"], identity(SCORES, SCORES), study.readouts])
 
 
 def _represented(path: Path, digest: str) -> bool:
@@ -307,5 +308,5 @@ def probe(study: Study, view: View, node: Node, data: Dataset, on: torch.device)
 
 def seen_digest(study: Study, view: View, record: dict[str, Any]) -> str:
     """Return the digest of what a probe sees in a network: another fit, other options or other code is another."""
-    code = plugins.code_digest(plugins.sources("probes", view.module))
+    code = identity("probes", view.module)
     return digest_of([record["digest"], study.view_digest("probes", view.name), code])

@@ -18,6 +18,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
+from layerwise.study.identity import identity
 from layerwise.study.trie import Node, prefixes
 
 
@@ -179,7 +180,7 @@ class Study:
             "source": source,
             "options": dataclasses.asdict(options),
             "preparation": dataclasses.asdict(preparation),
-            "code": plugins.code_digest(plugins.sources("datasets", source)),
+            "code": identity("datasets", source),
         }
 
     @functools.cache  # noqa: B019
@@ -192,7 +193,7 @@ class Study:
             "layers": [parsed[w] for w in segment.layers],
             "options": dataclasses.asdict(segment.options),
             "uses": list(segment.uses),
-            "code": plugins.code_digest(plugins.sources("methods", segment.method)),
+            "code": identity("methods", segment.method),
         }
 
     def digest(self, node: Node, root: str) -> str:
