@@ -65,7 +65,7 @@ def every() -> list[Case]:
     return [case for part in parts for case in part()]
 
 
-def _each(method: str, layers: tuple[str, ...], base: dict[str, Any], *others: dict[str, Any], **where: Any) -> Iterator:
+def _each(method: str, layers: tuple[str, ...], base: dict, *others: dict, **where: Any) -> Iterator[Case]:
     """Yield a fit with the options of the base, and one for each other set of options on top of them."""
     for other in ({}, *others):
         yield Case(method, layers, {**base, **other}, **where)
