@@ -233,6 +233,12 @@ def test_the_check_imports_no_torch():
     assert done.returncode == 0, done.stderr
 
 
+def test_lint_runs_the_check():
+    makefile = (plugins.PACKAGE.parents[1] / "Makefile").read_text(encoding="utf-8")
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    assert "\tpython -m layerwise golden --check" in lint
+
+
 # ---------------------------------------------------------------- what make golden writes down
 
 

@@ -29,7 +29,7 @@ def identity(kind: str, name: str) -> str:
 @functools.cache
 def _identity(kind: str, name: str, path: Path | None) -> str:
     """Return the identity of a method or of the scores; `path` tells plugins of one name apart."""
-    if path is not None and not plugins.inside(path):
+    if path is not None and path.parent != plugins.PACKAGE / "methods":
         return _outside(plugins.sources(kind, name))
     own = path.stem if path is not None else SCORES
     return f"{own} {revisions()[own]['revision']}" if vouched(own) else text(own)
