@@ -228,6 +228,8 @@ def _sgd() -> Iterator[Case]:
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
     yield from _each("sgd", CONV, {"epochs": 6, "batch": 16, "lr": 0.2}, {"patience": 1}, valid=True)
+    long = {"epochs": 12, "batch": 16, "lr": 0.2}  # an epoch after the first pause is better than those before it
+    yield from _each("sgd", DENSE, long, {"patience": 1}, {"patience": 2}, data="values", valid=True)
     yield Case("sgd", DENSE, {**short, "patience": 1}, data="signs", valid=True)
     yield Case("sgd", DENSE, {**short, "optimizer": "adam"}, data="values", valid=True)
     yield Case("sgd", DENSE, {"epochs": 1}, data="many")
@@ -266,8 +268,10 @@ def _dgl() -> Iterator[Case]:
     yield from _each(
         "dgl", DEEP, short, {"lr": (0.001, 0.05)}, {"weight_decay": (0.2, 0.5), "lr": (0.02, 0.001)}, valid=True
     )
-    yield from _each("dgl", DEEP[:2], {"epochs": 6, "batch": 24, "lr": 1.0}, {"patience": 1}, valid=True)
-    yield Case("dgl", ("dense 6", "erf", "dense outputs"), short, dtype="float64")
+    long = {"epochs": 10, "batch": 12, "lr": 0.1}  # an epoch after the first pause is better than those before it
+    yield from _each("dgl", DEEP[:2], long, {"patience": 1}, {"patience": 2}, valid=True)
+    erf = ("dense 6", "erf", "dense 5", "erf", "dense outputs")
+    yield from _each("dgl", erf, short, {"kernel": "ntk"}, {"variances": "initial"}, dtype="float64")
     yield Case("dgl", ("flatten", "dense 6", "relu"), short, data="signs")
     yield Case("dgl", ("dense 6", "relu"), {**short, "noise": "evidence", "above": 1}, data="values", valid=True)
 
