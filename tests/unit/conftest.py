@@ -10,9 +10,11 @@ import pytest
 import tinydmn
 import torch
 
-from layerwise import environment, store
-from layerwise.results.study_results import StudyResults, collect
-from layerwise.run import steps
+from layerwise import environment
+from layerwise.__main__ import main
+from layerwise.results.study_results import StudyResults
+from layerwise.run import node as nodes
+from layerwise.run import probe, records
 from layerwise.study import file as study_file
 from layerwise.study import trie
 
@@ -70,24 +72,23 @@ TINY = {
 }
 
 
-def fitted(folder: Path, name: str, raw: dict) -> Path:
+def fitted(folder: Path, study: str, raw: dict) -> Path:
     """Run a study in a folder up to fits.csv, and return the folder."""
-    (folder / f"{name}.json").write_text(json.dumps(raw))
+    (folder / f"{study}.json").write_text(json.dumps(raw))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        plan = study_file.load(f"{name}.json")
+        plan = study_file.load(f"{study}.json")
         cpu = torch.device("cpu")
         for dataset in plan.networks:
-            steps.prepare_dataset(plan, dataset, folder)
-        data = {dataset: steps.read_dataset(plan, dataset) for dataset in plan.networks}
+            records.prepare_dataset(plan, dataset, folder)
+        data = {dataset: records.read_dataset(plan, dataset) for dataset in plan.networks}
         for node in plan.nodes():
-            steps.fit(plan, node, data[node.dataset], cpu)
-            steps.represent(plan, node, data[node.dataset], cpu)
-        for probe, dataset, path in plan.looks():
+            nodes.fit(plan, node, data[node.dataset], cpu)
+        for name, dataset, path in plan.looks():
             for seed in plan.seeds_of(dataset):
                 node = trie.Node(plan.name, dataset, seed, path)
-                steps.probe(plan, plan.probes[probe], node, data[dataset], cpu)
-        store.write_csv(trie.home(plan.name) / "fits.csv", collect(plan))
+                probe.probe(plan, node, data[dataset], cpu, plan.probes[name])
+        assert main(["fits", f"{study}.json"]) == 0
     return folder
 
 

@@ -158,7 +158,7 @@ def test_statistics_are_those_of_numpy():
 def test_many_pieces_measure_as_one(monkeypatch):
     x = torch.randint(0, 256, (1000, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     whole = measure(x)
-    monkeypatch.setattr("layerwise.datasets._measure.VALUES", 50)
+    monkeypatch.setattr("layerwise.preparation.measure.VALUES", 50)
     np.testing.assert_allclose(measure(x).variance, whole.variance, rtol=1e-12)
     np.testing.assert_array_equal(measure(x).mean, x.numpy().mean(0, dtype=np.float64))
 
@@ -239,7 +239,7 @@ def test_keys_are_told_apart_and_seed_goes_to_both():
 
 def test_options_are_checked_without_torch():
     code = (
-        "import sys; from layerwise.datasets import split_options, files\n"
+        "import sys; import layerwise.preparation.folder; from layerwise.preparation.options import split_options\n"
         f"for source in {SOURCES}:\n"
         "    given = {'toys': {'problem': 'spirals'}, 'torchvision': {'name': 'MNIST'}}\n"
         "    given['imagefolder'] = {'folder': 'x', 'size': 4}\n"
@@ -261,15 +261,15 @@ def test_every_option_is_documented(source):
 
 def test_the_preparation_is_among_the_sources_of_every_dataset():
     found = {path.name for path in plugins.sources("datasets", "digits")}
-    assert {"digits.py", "_prepare.py", "_draw.py", "_measure.py", "_check.py", "_disk.py"} <= found
+    assert {"digits.py", "prepare.py", "draw.py", "measure.py", "check.py", "disk.py"} <= found
     assert not {"toys.py", "torchvision.py", "imagefolder.py"} & found
 
 
 def test_a_source_from_outside_the_package(tmp_path, monkeypatch):
     (tmp_path / "mylab_sets").mkdir()
     (tmp_path / "mylab_sets" / "pair.py").write_text(
-        "from dataclasses import dataclass\nimport torch\nfrom layerwise.data import Task\n"
-        "from layerwise.datasets import Raw\n@dataclass(frozen=True)\nclass Options:\n    n: int = 4\n"
+        "from dataclasses import dataclass\nimport torch\nfrom layerwise.contract import Raw, Task\n"
+        "@dataclass(frozen=True)\nclass Options:\n    n: int = 4\n"
         "def load(options, *, root):\n"
         "    x = torch.arange(options.n).float()[:, None]\n    y = torch.arange(options.n) % 2\n"
         "    return Raw((x, y), (x, y), Task('onehot', 2, ('even', 'odd')), notes={'lab': 'mine'})\n"

@@ -287,7 +287,7 @@ def test_batches_that_cannot_be_fitted_are_named(digits):
         network.fit_batches([])
     with pytest.raises(ValueError, match=r"a batch of \(9, 3\) samples with 9 labels does not go with 64 features"):
         network.fit_batches([(x, y), (x[:9, :3], y[:9])])
-    with pytest.raises(ValueError, match="solver: pinv needs all samples at once; ridge takes them in batches"):
+    with pytest.raises(ValueError, match="looks at all samples at once; solver ridge takes them in batches"):
         PlatonicClassifier().fit_batches([(x, y)])
     with pytest.raises(ValueError, match="needs samples of two classes"):
         network.fit_batches([(x, np.zeros(len(x)))])

@@ -120,7 +120,7 @@ def test_freed_memory_is_kept():
     """A chain of layers of 24 MB: without, each tensor's 6,000 pages are cleared again, 600,000 in fifty rounds."""
     code = (
         "import resource, torch\n"
-        "from layerwise import machine\n"
+        "from layerwise.run import machine\n"
         "machine.keep_freed_memory()\n"
         "for _ in range({}): a = torch.ones(6_000_000); b = a + 1; del a; c = b * 2; del b; d = c + 1; del c, d\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"

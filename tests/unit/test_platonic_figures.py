@@ -13,7 +13,7 @@ from conftest import fitted
 from layerwise import figures
 from layerwise.errors import LayerwiseError
 from layerwise.figures import augmented, layer_errors
-from layerwise.results import study_results as results
+from layerwise.results import collect
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
 
@@ -151,4 +151,4 @@ def test_figures_refuse_in_one_line(plato, module, options, said):
     ],
 )
 def test_words_in_brief(words, told):
-    assert results.in_brief(words) == told
+    assert collect.in_brief(words) == told

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from layerwise.errors import LayerwiseError
-from layerwise.results import study_results as results
+from layerwise.results import collect
 from layerwise.results.study_results import StudyResults
-from layerwise.run import steps
+from layerwise.run import records
 from layerwise.study.trie import Node
 
 PATHS = ["c4+head", "d4", "d4/head", "d4/ridge", "r4", "r4/ridge", "ridge"]
@@ -95,7 +95,7 @@ def test_helpers_for_figures(tiny):
 def test_a_stale_record_is_refused(spoilt, name):
     edit(Node("tiny", "digits", 1, "d4/ridge").folder / name, digest="of something else")
     with pytest.raises(LayerwiseError, match=rf"{name}: .*run") as error:
-        results.collect(spoilt.study)
+        collect.collect(spoilt.study)
     assert "\n" not in str(error.value)
 
 
@@ -103,16 +103,16 @@ def test_a_missing_or_cut_record_is_refused(spoilt):
     path = Node("tiny", "sine", 0, "ridge").folder / "score.json"
     path.write_text(path.read_text()[:40])
     with pytest.raises(LayerwiseError, match="not a readable record"):
-        results.collect(spoilt.study)
+        collect.collect(spoilt.study)
     path.unlink()
     with pytest.raises(LayerwiseError, match="no such file"):
-        results.collect(spoilt.study)
+        collect.collect(spoilt.study)
 
 
 def test_another_data_set_is_refused(spoilt):
     edit(Path("results/tiny/datasets/sine/dataset.json"), spec="of other options")
     with pytest.raises(LayerwiseError, match=r"dataset\.json: made for other options"):
-        results.collect(spoilt.study)
+        collect.collect(spoilt.study)
 
 
 def test_fits_that_are_not_those_of_now_are_refused(spoilt):
@@ -151,6 +151,6 @@ def test_unknown_names_are_refused(tiny):
 
 
 def test_the_digest_of_a_seed_is_its_own(tiny):
-    digests = [steps.read_fit(tiny.study, n, tiny.data("digits").record["digest"])["digest"]
+    digests = [records.read_fit(tiny.study, n, tiny.data("digits").record["digest"])["digest"]
                for n in tiny.study.nodes() if n.dataset == "digits"]  # fmt: skip
     assert len(set(digests)) == len(digests)

@@ -119,13 +119,13 @@ def test_a_probe_of_a_resumed_fit_goes_on_where_it_was(monkeypatch):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_convolutions_interrupted_go_on_to_the_same_bytes(monkeypatch, tmp_path, optimizer):
     """Fused optimisers walk through memory: what they remember must lie as the weights do, channels last."""
-    from layerwise.run import steps
+    from layerwise.run import resume
 
     monkeypatch.setattr(sgd, "SAVE_SECONDS", 0.0)
     words, features = ("conv 3 4", "relu", "dense outputs"), blobs(shape=(3, 6, 6))
     options = {"epochs": 6, "batch": 16, "lr": 0.02, "optimizer": optimizer}
     whole = fit(words, features, **options)
-    sidecar, saved = steps.Sidecar(tmp_path / "resume.safetensors", "digest"), []
+    sidecar, saved = resume.Sidecar(tmp_path / "resume.safetensors", "digest"), []
 
     def save(tensors, notes):
         sidecar.hooks.save(tensors, notes)
@@ -135,6 +135,6 @@ def test_convolutions_interrupted_go_on_to_the_same_bytes(monkeypatch, tmp_path,
 
     with pytest.raises(Killed):
         fit(words, features, hooks=Hooks(save=save), **options)
-    again = steps.Sidecar(sidecar.path, "digest").hooks
+    again = resume.Sidecar(sidecar.path, "digest").hooks
     assert again.load()[1] == saved[-1]
     assert same(fit(words, features, hooks=again, **options).module, whole.module)

@@ -231,22 +231,12 @@ def test_a_table_is_read_with_the_columns_that_it_must_have(tmp_path):
         store.read_csv(path, [])
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_second_name_outlives_the_first(tmp_path, monkeypatch, links):
-    if not links:
-
-        def none(*paths):
-            raise OSError("no links here")
-
-        monkeypatch.setattr(os, "link", none)
-    first, second = tmp_path / "a.json", tmp_path / ".a.json"
-    store.write_json(first, {"a": 1})
-    second.write_text("old")
-    store.link(first, second)
-    assert first.samefile(second) == links
-    store.write_json(first, {"a": 2})
-    assert store.read_json(second) == {"a": 1}
-    first.unlink()
-    store.link(second, first)
-    assert store.read_json(first) == {"a": 1}
-    assert names(tmp_path) == [".a.json", "a.json"]
+def test_a_tensor_is_described_and_read_in_parts(tmp_path):
+    path, x = tmp_path / "a.safetensors", torch.arange(24.0).reshape(6, 2, 2)
+    store.write_tensors(path, {"x": x})
+    assert store.describe(path, "x") == (6, (2, 2), torch.float32)
+    parts = list(store.read_rows(path, "x", 4))
+    assert [len(part) for part in parts] == [4, 2]
+    assert torch.equal(torch.cat(parts), x)
+    with pytest.raises(LayerwiseError, match=r"a\.safetensors: holds no 'y'; delete it and run again"):
+        store.describe(path, "y")

@@ -25,11 +25,9 @@ def test_data_sets_may_have_seeds_of_their_own(tmp_path):
     study = load(tmp_path, **TWO, seeds={"digits": 2, "more": [7]})
     assert (study.seeds_of("digits"), study.seeds_of("more"), study.seeds) == ((0, 1), (7,), (0, 1, 7))
     assert [n.seed for n in study.nodes() if n.dataset == "more"] == [7, 7]
-    parts = study.parts()
-    assert [(part.seeds, list(part.networks)) for part in parts] == [((0, 1), ["digits"]), ((7,), ["more"])]
-    assert [part.looks() for part in parts] == [[("lsd", "digits", "d4/ridge")], [("lsd", "more", "d4/ridge")]]
+    assert (study.groups("digits"), study.groups("more")) == (["seed0", "seed1"], ["seed7"])
     assert load(tmp_path, **TWO, seeds={"digits": 2}).seeds_of("more") == (0, 1, 2, 3, 4)
-    assert len(load(tmp_path, **TWO).parts()) == 1
+    assert load(tmp_path, **TWO, seeds_together=True).groups("more") == ["seeds"]
     assert refused(tmp_path, edited(**TWO, seeds={"digit": 2})) == "seeds: no data set 'digit'; did you mean 'digits'?"
 
 

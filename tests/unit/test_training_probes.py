@@ -15,7 +15,8 @@ from training import CPU, blobs, fit
 from layerwise.contract import Dataset, Hooks, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.probes import density, gain, training
-from layerwise.run import steps
+from layerwise.run import node as nodes
+from layerwise.run import probe, records
 from layerwise.study import file as study_file
 from layerwise.study import trie
 
@@ -224,24 +225,23 @@ def test_a_following_probe_trains_the_fit_again(tmp_path, monkeypatch):
     (tmp_path / "again.json").write_text(json.dumps(STUDY))
     plan = study_file.load("again.json")
     assert plan.follows("training")
-    steps.prepare_dataset(plan, "digits", tmp_path)
-    data = steps.read_dataset(plan, "digits")
+    records.prepare_dataset(plan, "digits", tmp_path)
+    data = records.read_dataset(plan, "digits")
     for node in sorted(plan.nodes(), key=lambda n: n.depth):
-        steps.fit(plan, node, data, CPU)
-        steps.represent(plan, node, data, CPU)
+        nodes.fit(plan, node, data, CPU)
     node = trie.Node("again", "digits", 0, "d4/head")
     before = (node.folder / "segment.safetensors").read_bytes()
-    steps.probe(plan, plan.probes["training"], node, data, CPU)
+    probe.probe(plan, node, data, CPU, plan.probes["training"])
     assert (node.folder / "segment.safetensors").read_bytes() == before
     table = pd.read_csv(node.folder / "training.csv")
     assert table["step"].max() == 9
     last = table[table["step"] == 9].set_index("layer")
     assert (last["distance"] == 0).all()
-    fitted = steps.read_module(node, steps.read_fit(plan, node, data.record["digest"]))
+    fitted = records.read_module(node, records.read_fit(plan, node, data.record["digest"]))
     weights = [m.weight for m in fitted if isinstance(m, nn.Linear)]
     np.testing.assert_allclose(last["norm"], [float(w.detach().norm()) for w in weights], rtol=1e-6)
     closed = dataclasses.replace(node, path="d4/ridge")
     with pytest.raises(LayerwiseError, match="'ridge' fits in one step, so there is no training to follow") as error:
-        steps.probe(plan, plan.probes["wrong"], closed, data, CPU)
+        probe.probe(plan, closed, data, CPU, plan.probes["wrong"])
     assert "\n" not in str(error.value)
     assert not (closed.folder / "wrong.csv").exists()

@@ -101,5 +101,5 @@ def test_layers_of_images_need_images(word):
 
 
 def test_words_are_read_without_torch():
-    code = "import sys, layerwise.words; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, layerwise.layers.words; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

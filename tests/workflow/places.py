@@ -18,6 +18,7 @@ TINY = """
 title: Tiny
 seeds: 2
 seeds_together: true
+keep: [d4]
 datasets:
   digits: {source: digits, valid: 0.2}
 segments:
@@ -69,6 +70,10 @@ class Place:
     def node(self, path: str, seed: int = 0, dataset: str = "digits") -> Path:
         return self.results("networks", dataset, f"seed{seed}", path)
 
+    def marker(self, path: str, name: str = "node", group: str = "seeds") -> str:
+        """The one file that Snakemake knows of a node, as a target."""
+        return f"results/{self.study}/networks/digits/{group}/{path}/{name}.json"
+
     def write(self, text: str, name: str = "tiny") -> Path:
         path = self.folder / "studies" / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
@@ -83,8 +88,8 @@ class Place:
         path.write_text(text.replace(old, new))
 
     def unfit(self, path: str, seed: int = 0) -> None:
-        """Take a fit away, under both its names."""
-        for name in ("fit.json", "segment.safetensors", ".fit.json", ".segment.safetensors"):
+        """Take a fit away."""
+        for name in ("fit.json", "segment.safetensors"):
             (self.node(path, seed) / name).unlink(missing_ok=True)
 
     def files(self) -> dict[Path, bytes]:

@@ -48,7 +48,7 @@ def test_a_study_runs_where_there_is_only_torch_and_its_like(tmp_path, made):
         assert (tmp_path / "results/tiny" / name).stat().st_size > 0
     # The same bytes as the workflow made, and the same digests, since the study is the same.
     for path in ("mlp", "d4", "d4/ridge"):
-        for name in ("segment.safetensors", "test.safetensors", "score.json"):
+        for name in ("segment.safetensors", "score.json", *(["test.safetensors"] if path == "d4" else [])):
             file = f"results/tiny/networks/digits/seed1/{path}/{name}"
             assert (tmp_path / file).read_bytes() == (made.folder / file).read_bytes(), file
 

@@ -10,7 +10,7 @@ import torch
 from layerwise import store
 
 STALE = "made for other options or by other code than the study asks for; run snakemake"
-ON_D4 = [("fit", "digits", "d4/ridge"), ("represent", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
+ON_D4 = [("fit", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
 
 
 def cut(path):
@@ -47,13 +47,13 @@ def test_a_stale_fit_never_reaches_a_table(lab, verb):
 
 def test_another_option_is_stale_down_the_path_and_nowhere_else(lab):
     lab.edit("maxpool 2]}", "maxpool 2], variance: 0.5}")
-    for verb in ON_D4[1:]:
+    for verb in ON_D4:
         lab(*verb).refuses("seed0/d4", STALE)
     assert "left alone" in lab.must("fit", "digits", "mlp")
 
 
 @pytest.mark.parametrize(
-    "verb", ["fit digits mlp", "represent digits mlp", "probe lsd digits mlp", "fits", "figure readout_depth"]
+    "verb", ["fit digits mlp", "represent digits d4", "probe lsd digits mlp", "fits", "figure readout_depth"]
 )
 def test_a_data_set_of_other_options_is_refused(lab, verb):
     lab.edit("valid: 0.2", "valid: 0.3")
@@ -65,50 +65,81 @@ def test_a_data_set_of_other_options_is_refused(lab, verb):
     assert lab.files() == before
 
 
-def test_features_of_an_older_fit_are_refused(lab):
-    """A parent that was fitted anew, and not run over the data since."""
+def test_a_checkpoint_of_an_older_fit_is_not_taken_in(lab):
+    """A parent that was fitted anew, and whose features were not: its child is fitted on what it gives now."""
     features = lab.node("d4") / "train.safetensors"
     old = features.read_bytes()
     lab.edit("maxpool 2]}", "maxpool 2], variance: 0.5}")
     lab.must("fit", "digits", "d4")
-    lab("fit", "digits", "d4/ridge").refuses("seed0/d4/train.safetensors: " + STALE)
+    lab.must("fit", "digits", "d4/ridge")
+    through = (lab.node("d4/ridge") / "segment.safetensors").read_bytes()
+    assert features.read_bytes() == old
     lab.must("represent", "digits", "d4")
     assert features.read_bytes() != old
+    lab.unfit("d4/ridge")
     lab.must("fit", "digits", "d4/ridge")
+    assert (lab.node("d4/ridge") / "segment.safetensors").read_bytes() == through
 
 
-def test_a_score_of_an_older_fit_is_refused(lab):
-    old = (lab.node("mlp") / "score.json").read_bytes()
-    lab.edit("epochs: 2", "epochs: 3")
-    lab.must("fit", "digits", "mlp")
+def test_a_score_of_an_older_fit_is_refused_and_made_anew(lab):
+    record = lab.node("mlp") / "score.json"
+    whole = record.read_bytes()
+    record.write_text(record.read_text().replace(store.read_json(record)["digest"], "0" * 16))
     lab("fits").refuses("seed0/mlp/score.json: of another fit")
-    assert (lab.node("mlp") / "score.json").read_bytes() == old
-    lab.must("represent", "digits", "mlp")
+    assert "fitted" not in lab.must("fit", "digits", "mlp")
+    assert record.read_bytes() == whole
     lab.must("fits")
 
 
 def test_what_a_probe_saw_of_an_older_fit_is_refused(lab):
     lab.edit("epochs: 2", "epochs: 3")
-    for verb in ("fit digits mlp", "represent digits mlp", "fits"):
+    for verb in ("fit digits mlp", "fits"):
         lab.must(*verb.split())
     lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: of another fit")
 
 
 def test_what_a_probe_saw_under_other_options_is_refused(lab):
     lab.edit("lsd: {}", "lsd: {samples: 100}")
+    lab.must("fits")
     lab("figure", "readout_depth").refuses("seed0/mlp/lsd.csv: of another fit", "run the verb probe again")
-    for path in ("mlp", "d4/ridge"):
-        lab.must("probe", "lsd", "digits", path)
+    lab.must("probe", "lsd", "digits")
     lab.must("figure", "readout_depth")
 
 
 def test_fits_of_another_run_are_refused(lab):
     lab.edit("epochs: 2", "epochs: 3")
-    for verb in ("fit digits mlp", "represent digits mlp", "probe lsd digits mlp"):
+    for verb in ("fit digits mlp", "probe lsd digits mlp"):
         lab.must(*verb.split())
-    lab("table", "accuracy").refuses("results/tiny/fits.csv: does not hold the fits that are there now")
+    lab("table", "accuracy").refuses("results/tiny/fits.csv: made for other options, fits or code than now")
     lab.must("fits")
     lab.must("table", "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("file", "again"), [("fits.csv", "fits"), ("tables/accuracy.csv", "table accuracy"), ("verdicts.csv", "verdicts")]
+)
+def test_a_file_that_was_edited_by_hand_is_not_shown(lab, file, again):
+    for verb in ("table accuracy", "figure readout_depth", "verdicts", "report"):
+        lab.must(*verb.split())
+    path = lab.results(file)
+    path.write_text(path.read_text() + "\n")
+    lab("report").refuses(f"results/tiny/{file}: changed since it was made; run the verb {again.split()[0]} again")
+    for verb in dict.fromkeys([again, "table accuracy", "figure readout_depth", "verdicts"]):
+        lab.must(*verb.split())
+    lab.must("report")
+
+
+@pytest.mark.parametrize("what", ["table accuracy", "figure readout_depth", "verdicts"])
+def test_what_was_made_of_older_fits_is_not_shown(lab, what):
+    """A table is made for the very fits, not only for the options."""
+    for verb in ("table accuracy", "figure readout_depth", "verdicts"):
+        lab.must(*verb.split())
+    lab.unfit("mlp")
+    lab.must("fit", "digits", "mlp")
+    lab.must("fits")
+    for verb in {"table accuracy", "figure readout_depth", "verdicts"} - {what}:
+        lab.must(*verb.split())
+    lab("report").refuses("made for other options, fits or code than now", f"run the verb {what.split()[0]} again")
 
 
 # ---------------------------------------------------------------- half-done fits
@@ -140,10 +171,10 @@ def test_a_half_done_fit_that_is_cut_short_says_what_to_do(lab):
 DAMAGED = {
     "features": ("networks/digits/seed0/d4/train.safetensors", "fit digits d4/ridge", "represent digits d4"),
     "weights": ("networks/digits/seed0/d4/segment.safetensors", "represent digits d4", "fit digits d4"),
-    "record of a fit": ("networks/digits/seed0/d4/fit.json", "represent digits d4", "fit digits d4"),
+    "record of a fit": ("networks/digits/seed0/d4/fit.json", "fit digits d4/ridge", "fit digits d4"),
     "record of its own fit": ("networks/digits/seed0/d4/fit.json", "fit digits d4", "fit digits d4"),
-    "score": ("networks/digits/seed0/mlp/score.json", "fits", "represent digits mlp"),
-    "its own score": ("networks/digits/seed0/mlp/score.json", "represent digits mlp", "represent digits mlp"),
+    "score": ("networks/digits/seed0/mlp/score.json", "fits", "fit digits mlp"),
+    "its own score": ("networks/digits/seed0/mlp/score.json", "fit digits mlp", "fit digits mlp"),
     "record of the data": ("datasets/digits/dataset.json", "fit digits mlp", "dataset digits"),
     "samples": ("datasets/digits/train.safetensors", "fit digits mlp", "dataset digits"),
 }
@@ -155,9 +186,10 @@ def test_a_damaged_file_is_named_and_made_anew_once_it_is_gone(lab, what, how):
     name, verb, cure = DAMAGED[what]
     path = lab.results(name)
     whole = path.read_bytes()
-    if what in ("features", "weights"):
+    if what in ("features", "weights", "record of a fit"):
         forget(lab, "d4/ridge")
-        (lab.node("d4") / "score.json").unlink()
+    if what == "weights":
+        (lab.node("d4") / "test.safetensors").unlink()
     path.write_bytes(whole[: len(whole) // 2] if how == "half" else b"")
     lab(*verb.split()).refuses(f"results/tiny/{name}: ", "delete it and run again")
     path.unlink()
@@ -181,10 +213,9 @@ def test_weights_of_another_shape_are_refused(lab):
     path = lab.node("d4") / "segment.safetensors"
     store.write_tensors(path, {"0.weight": torch.zeros(2, 1, 3, 3)})
     (lab.node("d4") / "score.json").unlink()
-    lab("represent", "digits", "d4").refuses("seed0/d4/segment.safetensors: ", "delete it and run again")
+    lab("fit", "digits", "d4").refuses("seed0/d4/segment.safetensors: ", "delete it and run again")
     path.unlink()
     lab.must("fit", "digits", "d4")
-    lab.must("represent", "digits", "d4")
 
 
 @pytest.mark.parametrize("text", ["", "stage,lsd\n", "not,a\ntable"], ids=["empty", "no rows", "other columns"])
@@ -209,8 +240,7 @@ def test_fits_cut_short_are_named(lab, text):
     [
         ("fit digits mlp", "datasets/digits/dataset.json", "dataset.json: no such file; run the step that makes it"),
         ("fit digits d4/ridge", "networks/digits/seed0/d4/fit.json", "d4/fit.json: no such file; run the step"),
-        ("fit digits d4/ridge", "networks/digits/seed0/d4/train.safetensors", "d4/train.safetensors: no such file"),
-        ("represent digits mlp", "networks/digits/seed0/mlp/segment.safetensors", "segment.safetensors: no such file"),
+        ("represent digits d4", "networks/digits/seed0/d4/segment.safetensors", "segment.safetensors: no such file"),
         ("fits", "networks/digits/seed0/mlp/score.json", "mlp/score.json: no such file"),
         ("table accuracy", "fits.csv", "fits.csv: no such file"),
     ],
@@ -220,6 +250,6 @@ def test_what_is_not_there_yet_is_named(lab, verb, gone, text):
     if verb.startswith("fit digits mlp"):
         forget(lab, "mlp")
     if verb.startswith("represent"):
-        (lab.node("mlp") / "score.json").unlink()
+        (lab.node("d4") / "test.safetensors").unlink()
     lab.results(gone).unlink()
     lab(*verb.split()).refuses(text)

@@ -14,7 +14,7 @@ import pytest
 VERBS = {
     "dataset": "dataset digits",
     "fit": "fit digits mlp",
-    "represent": "represent digits mlp",
+    "represent": "represent digits d4",
     "probe": "probe lsd digits mlp",
     "fits": "fits",
     "figure": "figure readout_depth",
@@ -22,10 +22,10 @@ VERBS = {
 }
 MAKES = {
     "dataset": ["datasets/digits"],
-    "fit": [f"networks/digits/seed0/mlp/{n}" for n in ("segment.safetensors", "fit.json")],
-    "represent": [f"networks/digits/seed0/mlp/{n}" for n in ("train.safetensors", "score.json")],
+    "fit": [f"networks/digits/seed0/mlp/{n}" for n in ("segment.safetensors", "fit.json", "score.json")],
+    "represent": [f"networks/digits/seed0/d4/{n}" for n in ("train.safetensors", "valid.safetensors")],
     "probe": ["networks/digits/seed0/mlp/lsd.csv"],
-    "fits": ["fits.csv"],
+    "fits": ["fits.csv", ".made"],
     "figure": ["figures"],
     "table": ["tables"],
 }

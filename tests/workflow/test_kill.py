@@ -18,6 +18,7 @@ import pytest
 
 from layerwise import store
 
+NODE = "results/tiny/networks/digits/seeds/mlp/node.json"
 SEED0, SEED1 = "results/tiny/networks/digits/seed0/mlp", "results/tiny/networks/digits/seed1/mlp"
 
 
@@ -73,10 +74,11 @@ def slow_fit(workplace):
     workplace.edit("epochs: 2", "epochs: 40")
     for seed in (0, 1):
         shutil.rmtree(workplace.node("mlp", seed))
+    (workplace.folder / NODE).unlink()
     runs = []
 
     def start() -> subprocess.Popen:
-        command = ["snakemake", "--cores", "2", "--", f"{SEED0}/fit.json"]
+        command = ["snakemake", "--cores", "2", "--", NODE]
         runs.append(
             subprocess.Popen(
                 command,
@@ -103,7 +105,7 @@ def test_a_killed_run_carries_on_and_a_second_one_is_refused(workplace, slow_fit
     wait_for(workplace.folder / SEED0 / ".resume.safetensors", run)
     hold = workplace.folder / "hold"
     hold.touch()  # on a busy machine the second run takes longer to start than the first one to end
-    refused = workplace.snakemake("--", f"{SEED0}/fit.json", check=False)
+    refused = workplace.snakemake("--", NODE, check=False)
     hold.unlink()
     assert "Directory cannot be locked" in refused
     assert "Traceback" not in refused
@@ -116,11 +118,11 @@ def test_a_killed_run_carries_on_and_a_second_one_is_refused(workplace, slow_fit
     assert json.loads(first)["options"]["epochs"] == 40
     assert not (workplace.folder / SEED1 / "fit.json").exists()
 
-    workplace.snakemake("--", f"{SEED0}/fit.json")
-    log = (workplace.folder / "logs/tiny/fit/digits/mlp.log").read_text().splitlines()
+    workplace.snakemake("--", NODE)
+    log = (workplace.folder / "logs/tiny/fit/digits/seeds/mlp.log").read_text().splitlines()
     assert log[0] == "fit digits/seed0/mlp: already made, left alone"
     assert log[1].startswith("fit digits/seed1/mlp: fitted in ")
-    assert log[1].endswith(" s of them before it was interrupted")
+    assert " s of them before it was interrupted; (10,), train " in log[1]
     assert (workplace.folder / SEED0 / "fit.json").read_bytes() == first
     record = json.loads((workplace.folder / SEED1 / "fit.json").read_text())
     assert [row["epoch"] for row in record["record"]["history"]] == list(range(1, 41))
@@ -137,10 +139,10 @@ def test_a_killed_job_carries_on(workplace, slow_fit):
     assert run.wait() != 0
     assert "Traceback" not in said
     whole(workplace)
-    workplace.snakemake("--", f"{SEED0}/fit.json")
-    log = (workplace.folder / "logs/tiny/fit/digits/mlp.log").read_text().splitlines()
+    workplace.snakemake("--", NODE)
+    log = (workplace.folder / "logs/tiny/fit/digits/seeds/mlp.log").read_text().splitlines()
     assert log[0] == "fit digits/seed0/mlp: already made, left alone"
-    assert log[1].endswith(" s of them before it was interrupted")
+    assert " s of them before it was interrupted; (10,), train " in log[1]
     whole(workplace)
 
 
@@ -161,7 +163,7 @@ def started():
     """Give a function that starts a verb: forked from a server, in which torch is imported once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["pytest", "layerwise.results", "layerwise.figures.readout_depth", "sklearn.datasets"]
+        ["pytest", "layerwise.results.study_results", "layerwise.figures.readout_depth", "sklearn.datasets"]
     )
 
     def start(folder, *words):
@@ -177,7 +179,7 @@ def started():
     [
         ("dataset studies/tiny.yaml digits", "datasets/digits/dataset.json"),
         ("fit studies/tiny.yaml digits d4 --seeds 0", "networks/digits/seed0/d4/fit.json"),
-        ("represent studies/tiny.yaml digits mlp --seeds 0", "networks/digits/seed0/mlp/score.json"),
+        ("represent studies/tiny.yaml digits d4 --seeds 0", "networks/digits/seed0/d4/test.safetensors"),
         ("figure studies/tiny.yaml readout_depth --seeds 0", "figures/readout_depth.svg"),
     ],
     ids=lambda words: words.split()[0],

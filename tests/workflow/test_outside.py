@@ -150,8 +150,8 @@ def test_the_method_in_contributing_fits_what_it_says(outside):
     record = json.loads((outside.node("pixel", dataset="line") / "fit.json").read_text())
     assert (record["method"], record["options"], record["record"]) == ("mylab.pixel", {"first": 1}, {"first": 1})
     given = store.read_tensors(outside.results("datasets/line/test.safetensors"))["x"]
-    seen = store.read_tensors(outside.node("pixel", dataset="line") / "test.safetensors")["x"]
-    assert torch.equal(seen, given[:, 1:4])
+    weights = store.read_tensors(outside.node("pixel", dataset="line") / "segment.safetensors")
+    assert torch.equal(given @ weights["0.weight"].T, given[:, 1:4])
 
 
 def test_each_kind_of_addition_ran(outside):
@@ -198,16 +198,18 @@ def test_an_addition_that_is_wrong_is_said(outside, tmp_path):
 
 def test_snakemake_finds_them_and_orders_the_fits(empty):
     bring(empty.folder)
-    target = "results/outside/networks/line/seed0/pixel/user/fit.json"
+    target = "results/outside/networks/line/seed0/pixel/user/node.json"
     assert empty.plan(target) == [
         "fit pixel on line, seeds 0",
         "fit pixel/head on line, seeds 0",
         "fit pixel/user on line, seeds 0",
         "prepare data set line",
-        "represent line by pixel, seeds 0",
     ]
-    first = "results/outside/networks/line/seed0/pixel/fit.json"
+    first = "results/outside/networks/line/seed0/pixel/node.json"
     empty.snakemake("--", first)
-    assert json.loads((empty.folder / first).read_text())["record"] == {"first": 1}
-    empty.edit("first: int = 0", "first: int = 0  # an edit", "mylab/pixel.py")
+    record = (empty.folder / first).with_name("fit.json")
+    assert json.loads(record.read_text())["record"] == {"first": 1}
+    empty.edit("first: int = 0", "first: int = 0  # a comment is no other code", "mylab/pixel.py")
+    assert empty.plan(first) == []
+    empty.edit("return Fitted(module, words, {", "return Fitted(module, words, {'edited': 1, ", "mylab/pixel.py")
     assert empty.plan(first) == ["fit pixel on line, seeds 0"]

@@ -61,7 +61,7 @@ def test_an_unknown_target_is_named(empty):
 def test_a_mistake_in_a_job_is_shown_with_its_log_and_the_rest_is_made(empty):
     """Layers that do not fit their input are known once the input is there."""
     empty.edit("conv 3 4", "conv 9 4")
-    targets = [f"results/tiny/networks/digits/seed0/{path}/fit.json" for path in ("mlp", "d4")]
+    targets = [empty.marker(path) for path in ("mlp", "d4")]
     said = empty.snakemake("--", *targets, check=False)
     text = "layer 'conv 9 4' is larger than its input of 8x8: use a smaller size"
     assert f"layerwise: network digits/seed0/d4: {text}" in said
@@ -76,12 +76,15 @@ def test_features_cut_short_are_named_and_made_anew_once_they_are_gone(workplace
     features = workplace.node("d4") / "train.safetensors"
     whole = features.read_bytes()
     features.write_bytes(whole[: len(whole) // 2])
-    target = "results/tiny/networks/digits/seed0/d4/ridge/segment.safetensors"
+    target = workplace.marker("d4/ridge")
     workplace.unfit("d4/ridge")
+    (workplace.folder / target).unlink()
     said = workplace.snakemake("--", target, check=False)
     assert "seed0/d4/train.safetensors: cut short, or not a safetensors file; delete it and run again" in said
     assert "Traceback" not in said
     features.unlink()
     workplace.snakemake("--", target)
+    assert store.read_tensors(workplace.node("d4/ridge") / "segment.safetensors")
+    (workplace.folder / workplace.marker("d4", "features")).unlink()
+    workplace.snakemake("--", workplace.marker("d4", "features"))
     assert features.read_bytes() == whole
-    assert store.read_tensors(workplace.folder / target)

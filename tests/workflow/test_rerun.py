@@ -11,18 +11,18 @@ from places import Workplace, copied
 SEEDS = ", seeds 0 1"
 BELOW_THE_FITS = [
     "draw readout_depth",
-    "gather the fits of studies/tiny.yaml",
-    "hold studies/tiny.yaml against the published values",
+    "gather the fits of tiny",
+    "hold tiny against the published values",
     "make table accuracy",
-    "write the report of studies/tiny.yaml",
+    "write the report of tiny",
 ]
 
 
-def jobs(*paths: str, step: str) -> list[str]:
-    said = {"fit": "fit {} on digits", "represent": "represent digits by {}", "probe": "probe lsd of {} on digits"}[
-        step
-    ]
-    return [said.format(path) + SEEDS for path in paths]
+PROBE = "probe lsd on digits" + SEEDS
+
+
+def fits(*paths: str) -> list[str]:
+    return [f"fit {path} on digits{SEEDS}" for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -49,74 +49,67 @@ def editing(place):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+REPRESENT = "represent digits by d4" + SEEDS
+
+
 def test_an_edited_method_fits_its_own_segments_and_what_stands_on_them(place, editing):
+    editing("workflow/layerwise/methods/dmn.py", lambda text: text + "\nEDITED = 1\n")
+    assert place.plan("tiny") == sorted([*fits("d4", "d4/ridge"), REPRESENT, PROBE, *BELOW_THE_FITS])
+
+
+def test_a_touched_method_or_a_comment_fits_nothing(place, editing):
     editing("workflow/layerwise/methods/dmn.py", lambda text: text + "\n# an edit\n")
-    assert place.plan("tiny") == sorted(
-        [
-            *jobs("d4", "d4/ridge", step="fit"),
-            *jobs("d4", "d4/ridge", step="represent"),
-            *jobs("d4/ridge", step="probe"),
-            *BELOW_THE_FITS,
-        ]
-    )
-
-
-def test_a_touched_method_fits_nothing(place, editing):
-    editing("workflow/layerwise/methods/dmn.py", lambda text: text)
-    editing("workflow/layerwise/layers.py", lambda text: text)
+    editing("workflow/layerwise/layers/build.py", lambda text: text)
     assert place.plan("tiny") == []
-
-
-def test_edited_code_of_scores_represents_all_and_fits_nothing_by_itself(place, editing):
-    editing("workflow/layerwise/scores.py", lambda text: text + "\n# an edit\n")
-    plan = place.plan("tiny")
-    assert set(jobs("mlp", "d4", "d4/ridge", step="represent")) <= set(plan)
-    assert not set(jobs("mlp", "d4", step="fit")) & set(plan)
-    assert "prepare data set digits" not in plan
 
 
 def test_another_option_fits_that_segment_and_what_stands_on_it(place, editing):
     editing("studies/tiny.yaml", lambda text: text.replace("{method: ridge,", "{method: ridge, strengths: [1.0],"))
-    assert place.plan("tiny") == sorted(
-        [
-            *jobs("d4/ridge", step="fit"),
-            *jobs("d4/ridge", step="represent"),
-            *jobs("d4/ridge", step="probe"),
-            *BELOW_THE_FITS,
-        ]
-    )
+    assert place.plan("tiny") == sorted([*fits("d4/ridge"), PROBE, *BELOW_THE_FITS])
 
 
 def test_another_option_of_a_figure_draws_that_figure(place, editing):
     editing("studies/tiny.yaml", lambda text: text.replace("{dataset: digits}", "{dataset: digits, measure: test_mse}"))
-    assert place.plan("tiny") == ["draw readout_depth", "write the report of studies/tiny.yaml"]
+    assert place.plan("tiny") == ["draw readout_depth", "write the report of tiny"]
 
 
 def test_an_edited_figure_is_drawn_anew(place, editing):
-    editing("workflow/layerwise/figures/readout_depth.py", lambda text: text + "\n# an edit\n")
-    assert place.plan("tiny") == ["draw readout_depth", "write the report of studies/tiny.yaml"]
+    editing("workflow/layerwise/figures/readout_depth.py", lambda text: text + "\nEDITED = 1\n")
+    assert place.plan("tiny") == ["draw readout_depth", "write the report of tiny"]
 
 
 def test_another_split_of_the_data_makes_all_anew(place, editing):
     editing("studies/tiny.yaml", lambda text: text.replace("valid: 0.2", "valid: 0.3"))
-    plan = place.plan("tiny")
-    assert "prepare data set digits" in plan
-    assert set(jobs("mlp", "d4", "d4/ridge", step="fit")) <= set(plan)
-    assert len(plan) == 1 + 3 + 3 + 2 + len(BELOW_THE_FITS)
+    assert place.plan("tiny") == sorted(
+        ["prepare data set digits", *fits("mlp", "d4", "d4/ridge"), REPRESENT, PROBE, *BELOW_THE_FITS]
+    )
 
 
 def test_one_more_network_leaves_the_others_alone(place, editing):
     editing(
         "studies/tiny.yaml", lambda text: text.replace("d4/ridge: class PCA}", "d4/ridge: class PCA, ridge: pixels}")
     )
-    assert place.plan("tiny") == sorted(
-        [*jobs("ridge", step="fit"), *jobs("ridge", step="represent"), *jobs("ridge", step="probe"), *BELOW_THE_FITS]
-    )
+    assert place.plan("tiny") == sorted([*fits("ridge"), PROBE, *BELOW_THE_FITS])
+
+
+def test_a_study_that_is_broken_stops_no_other(place, editing, tmp_path):
+    """Nor is it read: nothing of it is asked for."""
+    (place.folder / "studies" / "broken.yaml").write_text("title: [")
+    (place.folder / "studies" / ".#tiny.yaml").write_text("a lock of an editor's")
+    (place.folder / "studies" / "fits.yaml").write_text("title: called as a rule is")
+    try:
+        assert place.plan("tiny") == []
+        said = place.snakemake("--dry-run", "--", "broken", check=False)
+        assert "layerwise: studies/broken.yaml: line" in said
+        assert "Traceback" not in said
+    finally:
+        for name in ("broken", ".#tiny", "fits"):
+            (place.folder / "studies" / f"{name}.yaml").unlink()
 
 
 def test_another_description_writes_the_report_alone(place, editing):
     editing("studies/tiny.yaml", lambda text: text + "description: A few words.\n")
-    assert place.plan("tiny") == ["write the report of studies/tiny.yaml"]
+    assert place.plan("tiny") == ["write the report of tiny"]
 
 
 def test_the_place_is_as_it_was(place):

@@ -45,6 +45,7 @@ def test_each_data_set_runs_with_its_own_seeds(empty: Workplace):
     assert {p.name for p in empty.results("networks", "digits").iterdir()} == {"seed0", "seed1"}
     assert {p.name for p in empty.results("networks", "few").iterdir()} == {"seed7"}
     assert json.loads((empty.node("d4") / "score.json").read_text())["kind"] == "features"
+    assert not (empty.node("d4/ridge") / "test.safetensors").exists()
     assert empty.plan("tiny") == []
     empty.edit("leave_out: {never: an hour}", "leave_out: {}")
     assert "prepare data set never" in empty.plan("tiny")

@@ -176,7 +176,8 @@ def sources(kind: str, name: str) -> list[Path]:
     Files of the package count, and for a plugin from outside the modules that lie beside it.
     """
     path = file(kind, name)
-    return closure(path, PACKAGE / kind / "__init__.py", root=_root(path, name))
+    more = [PACKAGE / "preparation" / "prepare.py"] if kind == "datasets" else []  # what is done to what a source gives
+    return closure(path, PACKAGE / kind / "__init__.py", *more, root=_root(path, name))
 
 
 def represent_sources() -> list[Path]:

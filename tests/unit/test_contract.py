@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from layerwise.contract import Features, Split, Task
-from layerwise.errors import LayerwiseError
 
 ONEHOT = Task("onehot", 3, ("a", "b", "c"))
 SIGNS = Task("signs", 1, ("a", "b"))
@@ -40,7 +39,7 @@ def test_values_have_no_labels():
     assert not VALUES.classifies
     assert ONEHOT.classifies
     assert SIGNS.classifies
-    with pytest.raises(LayerwiseError, match="no labels"):
+    with pytest.raises(ValueError, match="no labels"):
         VALUES.labels(torch.randn(4, 2))
 
 
