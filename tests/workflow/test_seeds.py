@@ -37,10 +37,8 @@ def test_a_new_seed_is_fitted_alone_where_one_job_fits_all(workplace):
 
 def test_one_job_a_seed_and_features_that_are_not_kept(empty):
     empty.write(SEPARATE)
-    targets = [
-        empty.marker("d4", "features", "seed0"),
-        *(empty.marker(p, group="seed0") for p in ("ridge", "d4/ridge")),
-    ]
+    nodes = [empty.marker(path, group="seed0") for path in ("ridge", "d4/ridge")]
+    targets = [empty.marker("d4", "features", "seed0"), *nodes]
     empty.snakemake("--", *targets)
     kept = {path: [(empty.node(path) / name).exists() for name in SPLITS] for path in ("ridge", "d4", "d4/ridge")}
     assert kept == {"ridge": [False] * 3, "d4": [True] * 3, "d4/ridge": [False] * 3}

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from layerwise import environment
 from layerwise.errors import LayerwiseError
 from layerwise.preparation.folder import files
-from layerwise.results.made import forget_stale
+from layerwise.results.made import forget_stale_fits
 from layerwise.study import file as study_file
 from layerwise.study import model, schema
 from layerwise.study.trie import prefixes
@@ -167,7 +167,7 @@ def checkpoints(wildcards):
 def targets(wildcards, name=None):
     """What a whole study ends in."""
     plan = study(name or wildcards.study)
-    forget_stale(plan, "fits", plan.results_digest())
+    forget_stale_fits(plan)
     return [f"results/{plan.name}/{target}" for target in plan.targets()]
 
 

@@ -26,10 +26,17 @@ def view_digest(study: Study, wanted: str) -> str:
     return digest_of([wanted, _sha256(home(study.name) / "fits.csv")])
 
 
-def forget_stale(study: Study, name: str, digest: str) -> None:
-    """Take a record away that has another digest than the study asks for: what it tells of is owed."""
-    file = path(study, name)
-    if file.is_file() and store.read_json(file).get("digest") != digest:
+def forget_stale_fits(study: Study) -> None:
+    """Take the record of fits.csv away where it is not of what the study asks for, or a node of it is not there.
+
+    What follows is then owed, whatever Snakemake remembers.
+    """
+    file = path(study, "fits")
+    nodes = [(d, g, p) for d in study.networks for p in study.paths(d) for g in study.groups(d)]
+    if file.is_file() and (
+        store.read_json(file).get("digest") != study.results_digest()
+        or not all(study.marker(*node).is_file() for node in nodes)
+    ):
         file.unlink()
 
 
