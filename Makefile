@@ -7,7 +7,7 @@ CORES ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())' 2>/dev/null || 
 STUDY ?= quick
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-slow lint format dry-run report bench adopt lock clean
+.PHONY: help setup run test test-slow lint golden format dry-run report bench adopt lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -39,12 +39,16 @@ test: setup ## the default tests, under 15 minutes on 2 cores
 test-slow: setup ## the tests that take minutes each
 	pytest -m slow
 
-lint: setup ## ruff, snakefmt, snakemake --lint, mypy
+lint: setup ## ruff, snakefmt, snakemake --lint, mypy, and whether golden fits vouch for the code
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 	mypy
+	python -m layerwise golden --check
+
+golden: setup ## fit the golden set, and vouch for code that gives the same weights, or raise its revision
+	python -m layerwise golden
 
 format: setup ## write the code as lint wants it
 	ruff check --fix .

@@ -118,6 +118,7 @@ def test_help_names_every_verb(capsys):
         "report",
         "all",
         "show",
+        "golden",
     ):
         assert re.search(rf"^ +{verb}\b", said, re.MULTILINE), verb
 

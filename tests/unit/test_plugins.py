@@ -9,6 +9,7 @@ import pytest
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError
+from layerwise.study import identity
 
 BOOST = '''
 """A method from outside the package."""
@@ -207,6 +208,75 @@ def test_sources_follow_the_imports(lab):
     assert lab / "boost.py" in found
     assert plugins.PACKAGE / "store.py" not in found
     assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    ("said", "files"),
+    [
+        ("import mylab.util", ["__init__.py", "util.py"]),
+        ("from mylab import util", ["__init__.py", "util.py"]),
+        ("from . import util", ["__init__.py", "util.py"]),
+        ("from .util import f", ["util.py"]),
+        ("from .parts.cut import f", ["parts/__init__.py", "parts/cut.py", "util.py"]),
+        ("from .parts import cut", ["parts/__init__.py", "parts/cut.py", "util.py"]),
+        ("def f():\n    import helper", ["__init__.py", "helper.py", "util.py"]),
+        ("import beside", ["../beside.py", "../inner/__init__.py", "../inner/deep.py"]),
+        ("import numpy, yaml, torch.nn", []),
+        ("from ... import nothing", []),
+    ],
+)
+def test_a_plugin_from_outside_goes_by_what_lies_beside_it(lab, said, files):
+    (lab / "parts").mkdir()
+    (lab.parent / "inner").mkdir()
+    for name, text in {
+        "util.py": "f = 1\n",
+        "helper.py": "import mylab.boost\nfrom mylab.util import f\n",  # a circle
+        "parts/__init__.py": "",
+        "parts/cut.py": "from ..util import f\n",
+        "../beside.py": "from inner.deep import g\n",
+        "../inner/__init__.py": "",
+        "../inner/deep.py": "g = 1\n",
+        "unused.py": "",
+    }.items():
+        (lab / name).write_text(text)
+    (lab / "boost.py").write_text(f"{BOOST}\n{said}\n")
+    found = {path for path in plugins.sources("methods", "mylab.boost") if not plugins.inside(path)}
+    assert found == {(lab / name).resolve() for name in ["boost.py", *files]}
+
+
+def test_an_edit_beside_a_plugin_is_another_identity(lab):
+    (lab / "boost.py").write_text(BOOST + "\nfrom .util import f\n")
+    (lab / "util.py").write_text("from .more import g as f\n")
+    seen = set()
+    for text in ("g = 1\n", "g = 2\n", "g = 2  # said\n"):
+        (lab / "more.py").write_text(text)
+        for cached in (plugins._code, identity._identity):
+            cached.cache_clear()  # a file does not change while a process runs
+        seen.add(identity.identity("methods", "mylab.boost"))
+    assert len(seen) == 2
+
+
+def test_what_else_is_installed_is_not_the_plugin_s(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    (folder / "theirs").mkdir(parents=True)
+    for name, text in {
+        "boost": BOOST + "\nimport other\nfrom theirs import util\n",
+        "util": "",
+        "__init__": "",
+    }.items():
+        (folder / "theirs" / f"{name}.py").write_text(text)
+    (folder / "other.py").write_text("")
+    monkeypatch.syspath_prepend(folder)
+    found = {path for path in plugins.sources("methods", "theirs.boost") if not plugins.inside(path)}
+    assert found == {folder / "theirs" / f"{name}.py" for name in ("boost", "util", "__init__")}
+    plugins.file.cache_clear()
+
+
+def test_a_neighbour_that_does_not_read_is_one_line(lab):
+    (lab / "boost.py").write_text(BOOST + "\nfrom .util import f\n")
+    (lab / "util.py").write_text("def (:\n")
+    with pytest.raises(LayerwiseError, match=r"util\.py, line 1: invalid syntax"):
+        plugins.sources("methods", "mylab.boost")
 
 
 def test_the_digest_is_that_of_the_code(lab, tmp_path):

@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
     verb(_show, "print the networks of a study, and the options of the methods that it uses")
+    help = "fit the golden set, and vouch for code that gives the same weights: for who changes the package"
+    p = verbs.add_parser("golden", help=help, description=help, allow_abbrev=False)
+    p.set_defaults(run=_golden)
+    either = p.add_mutually_exclusive_group()
+    either.add_argument("--check", action="store_true", help="only tell whose code is not that of its golden fits")
+    either.add_argument("--all", action="store_true", help="fit what is vouched for too, and record this machine's")
     return parser
 
 
@@ -276,6 +282,16 @@ def _show(args: argparse.Namespace) -> None:
         print(f"\nmethod {method}: {plugins.file('methods', method)}")
         for option, text in plugins.documentation("methods", method).items():
             print(f"  {option:14} {text}")
+
+
+def _golden(args: argparse.Namespace) -> None:
+    from layerwise.golden import vouch
+
+    if args.check:
+        vouch.check()
+        return
+    for line in vouch.golden(args.all):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

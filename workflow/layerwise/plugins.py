@@ -171,9 +171,13 @@ def _typed(value: Any, wanted: Any, where: str) -> Any:
 
 
 def sources(kind: str, name: str) -> list[Path]:
-    """Return the plugin's file and the files of the package that it imports, directly or through another."""
+    """Return the plugin's file, and the files that it imports, directly or through another.
+
+    Files of the package count, and for a plugin from outside the modules that lie beside it.
+    """
+    path = file(kind, name)
     more = [PACKAGE / "preparation" / "prepare.py"] if kind == "datasets" else []  # what is done to what a source gives
-    return closure(file(kind, name), PACKAGE / kind / "__init__.py", *more)
+    return closure(path, PACKAGE / kind / "__init__.py", *more, root=_root(path, name))
 
 
 def represent_sources() -> list[Path]:
@@ -181,34 +185,65 @@ def represent_sources() -> list[Path]:
     return closure(PACKAGE / "layers" / "build.py", PACKAGE / "run" / "scores.py")
 
 
-@functools.cache
-def represent_digest() -> str:
-    """Return the digest of the code that runs the layers of a fit and scores what they give."""
-    return code_digest(represent_sources())
-
-
-def closure(*files: Path) -> list[Path]:
-    """Return the files, and those of the package that they import, directly or through another."""
-    todo, seen = list(files), []
+def closure(*files: Path, root: Path | None = None) -> list[Path]:
+    """Return the files, and those of the package and below `root` that they import, directly or through another."""
+    todo, seen = list(files), set[Path]()
     while todo:
         path = todo.pop()
         if path not in seen:
-            seen.append(path)
-            todo += _imports(path)
+            seen.add(path)
+            todo += _imports(path, None if inside(path) else root)
     return sorted(seen)
 
 
+def inside(path: Path) -> bool:
+    """Tell whether a file is the package's own."""
+    return path.is_relative_to(PACKAGE)
+
+
+def _root(path: Path, name: str) -> Path:
+    """Return the folder from which a dotted name leads to its file: what lies there is beside the plugin."""
+    module = path.parent if path.name == "__init__.py" else path.with_suffix("")
+    parts = tuple(name.split("."))
+    return module.parents[len(parts) - 1] if module.parts[-len(parts) :] == parts else path.parent
+
+
 @functools.cache
-def _imports(path: Path) -> list[Path]:
-    """Return the files of this package that a file imports."""
+def _imports(path: Path, root: Path | None = None) -> list[Path]:
+    """Return the files that a file imports: those of this package, and those below the root, found by their names."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    except SyntaxError as error:
+        raise LayerwiseError(f"{path}, line {error.lineno}: {error.msg}") from None
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    relative: set[Path] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    paths = (PACKAGE.parent / name.replace(".", "/") for name in names if name.split(".")[0] == "layerwise")
-    return [p for path in paths for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()]
+        elif isinstance(node, ast.ImportFrom) and node.level <= len(path.parents):
+            folder = path.parents[node.level - 1]
+            relative |= set() if node.module else {folder}
+            for alias in node.names:
+                relative |= set(_steps(folder, *(node.module or "").split("."), alias.name))
+    own = {PACKAGE.parent / name.replace(".", "/") for name in names if name.split(".")[0] == PACKAGE.name}
+    beside: set[Path] = set()
+    if root is not None and path.is_relative_to(root):
+        beside |= {step for step in relative if step.is_relative_to(root)}
+        others = [name.split(".") for name in names if name.split(".")[0] != PACKAGE.name]
+        if {"site-packages", "dist-packages"} & set(root.parts):  # what else is installed there is not the plugin's
+            others = [parts for parts in others if parts[0] == path.relative_to(root).parts[0]]
+        folders = [folder for folder in path.parents if folder.is_relative_to(root)]
+        beside |= {step for parts in others for folder in folders for step in _steps(folder, *parts)}
+    found = (p for module in own | beside for p in (module.with_suffix(".py"), module / "__init__.py"))
+    return sorted(p for p in found if p.is_file())
+
+
+def _steps(folder: Path, *parts: str) -> list[Path]:
+    """Return the modules that importing ``a.b.c`` from a folder runs: the folder's ``a``, ``a/b`` and ``a/b/c``."""
+    parts = tuple(part for part in parts if part)
+    return [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
 
 
 def code_digest(files: list[Path]) -> str:

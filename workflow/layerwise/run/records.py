@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerwise import plugins, store
+from layerwise import store
 from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.preparation import disk
 from layerwise.preparation.prepare import prepare
+from layerwise.study.identity import SCORES, identity
 from layerwise.study.model import Study, digest_of
 from layerwise.study.trie import Node, dataset_folder
 
@@ -87,7 +88,7 @@ def read_score(study: Study, node: Node, fit: dict[str, Any]) -> dict[str, Any]:
 
 def score_digest(study: Study, fit: dict[str, Any]) -> str:
     """Return the digest of what a fit gives and scores: another fit, or other code that runs it, is another."""
-    return digest_of([fit["digest"], plugins.represent_digest(), study.readouts])
+    return digest_of([fit["digest"], identity(SCORES, SCORES), study.readouts])
 
 
 def is_made(path: Path, digest: str) -> bool:

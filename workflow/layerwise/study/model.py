@@ -18,6 +18,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
+from layerwise.study.identity import SCORES, identity
 from layerwise.study.trie import Node, home, prefixes
 
 
@@ -193,7 +194,7 @@ class Study:
             "source": source,
             "options": dataclasses.asdict(options),
             "preparation": dataclasses.asdict(preparation),
-            "code": plugins.code_digest(plugins.sources("datasets", source)),
+            "code": identity("datasets", source),
         }
 
     @functools.cache  # noqa: B019
@@ -206,7 +207,7 @@ class Study:
             "layers": [parsed[w] for w in segment.layers],
             "options": dataclasses.asdict(segment.options),
             "uses": list(segment.uses),
-            "code": plugins.code_digest(plugins.sources("methods", segment.method)),
+            "code": identity("methods", segment.method),
         }
 
     def digest(self, node: Node, root: str) -> str:
@@ -249,7 +250,7 @@ class Study:
         """Return the digest of all that determines a node's fit and scores, but for the data's content and the seed."""
         uses = [self.plan_digest(dataset, u) for u in self.segment(path).uses]
         above = self.plan_digest(dataset, path.rpartition("/")[0]) if "/" in path else self.dataset_spec(dataset)
-        return digest_of([self.segment_spec(path), uses, above, self.readouts, plugins.represent_digest()])
+        return digest_of([self.segment_spec(path), uses, above, self.readouts, identity(SCORES, SCORES)])
 
     @functools.cache  # noqa: B019
     def probe_digest(self, name: str) -> str:
@@ -292,6 +293,4 @@ class Study:
 
     def _own(self, kind: str, name: str) -> str:
         view: View = getattr(self, kind)[name]
-        return digest_of(
-            [view.module, dataclasses.asdict(view.options), plugins.code_digest(plugins.sources(kind, view.module))]
-        )
+        return digest_of([view.module, dataclasses.asdict(view.options), identity(kind, view.module)])
