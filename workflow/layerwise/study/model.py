@@ -69,6 +69,10 @@ class Study:
         Paths whose features stay on disk after the study; None for all.
     readouts
         Features that are no class scores are scored by a linear read-out.
+    published
+        For each work, its items, each with what measures its rows; `works.mapped` reads it.
+    families
+        Names of segments that hold placeholders; `segments` has their members in use.
     seeds_together
         One job fits all seeds of a segment (saves a torch import a seed) rather than one.
     """
@@ -89,9 +93,10 @@ class Study:
     probes: dict[str, View]
     figures: dict[str, View]
     tables: dict[str, View]
-    published: dict[str, list[str]]
+    published: dict[str, dict[str, dict[str, Any]]]
     verdicts: list[dict[str, Any]]
     raw: dict[str, Any] = field(repr=False)
+    families: tuple[str, ...] = ()
 
     def paths(self, dataset: str) -> list[str]:
         """Return every node of a data set's trie, parents first, and what a node uses before it."""
@@ -161,7 +166,8 @@ class Study:
 
     def _named(self, name: str, path: str) -> SegmentSpec:
         if name not in self.segments:
-            raise LayerwiseError(f"network {path!r}: no segment {name!r}{nearest(name, self.segments)}")
+            hint = nearest(name, [*self.segments, *self.families])
+            raise LayerwiseError(f"network {path!r}: no segment {name!r}{hint}")
         return self.segments[name]
 
     @functools.cache  # noqa: B019
@@ -232,4 +238,5 @@ class Study:
         """Return what determines a probe, figure or table, apart from its input."""
         view: View = getattr(self, kind)[name]
         own = [view.module, dataclasses.asdict(view.options)]
+        own += [self.published] if hasattr(view.options, "item") else []  # the rows are under published
         return digest_of(own if kind == "probes" else [*own, self.networks, self.title])  # a probe shows no label
