@@ -154,7 +154,8 @@ def test_the_digest_of_a_view_says_its_options_and_labels(tmp_path):
 
 def test_reading_a_study_imports_no_torch(tmp_path):
     code = (
-        "import sys; from layerwise import study_file; s = study_file.load(sys.argv[1]); s.digest(s.nodes()[-1], 'r');"
+        "import sys; from layerwise.study import file;"
+        "s = file.load(sys.argv[1]); s.digest(s.nodes()[-1], 'r');"
         "slow = {'torch', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'torchvision'} & set(sys.modules);"
         "sys.exit(f'imported {slow}' if slow else 0)"
     )

@@ -144,13 +144,13 @@ def bars(results: StudyResults, options: Options) -> dict[str, dict[str, dict[st
                 for column, network in cells.items()
                 if not options.columns or column in options.columns
             }
-    if not any(panels.values()):
-        raise LayerwiseError("figure bars: no row is left to draw; name more under rows")
     _there("columns", options.columns, columns)
     for option in ("rows", "but", "kinds"):
         for pattern in getattr(options, option):
             if not any(works.fits(pattern, row) is not None for row in rows):
                 raise LayerwiseError(f"figure bars: option {option!r}: no row fits {pattern!r}{nearest(pattern, rows)}")
+    if not panels:
+        raise LayerwiseError("figure bars: no row is left to draw; name more under rows, or fewer under but")
     _there("baseline", options.baseline, panels)
     _there("labels", options.labels, {row for each in panels.values() for row in each})
     return panels

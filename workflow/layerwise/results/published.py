@@ -111,7 +111,7 @@ def _row(
 ) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if works.matched(e, v) is not None), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
-    networks = works.networks(entry, v, items)
+    networks, measure = works.networks(entry, v, items)
     absent = [d for d in study.left_out if any(n.startswith(f"{d}/") and n not in away for n in networks)]
     if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
@@ -119,7 +119,7 @@ def _row(
             LEFT_OUT.format(absent[0], study.left_out[absent[0]], study.file) if absent else entry.get("reason", NOBODY)
         )
         return {**said, **unmeasured, "verdict": "not run", "reason": reason}
-    measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v, networks, fits)
+    measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v, networks, measure, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
     devices = dict.fromkeys(away[n].rpartition("; ")[2] for n in networks if n in away)  # a GPU stands last
@@ -157,10 +157,11 @@ def judge(measured: float, half_width: float, low: float, high: float, how: Rule
     return "reproduced" if distance <= max(width, tolerance) + rounding else "worse"
 
 
-def _measure(entry: dict[str, Any], v: Value, networks: dict[str, str], fits: pd.DataFrame) -> tuple[float, float, int]:
+def _measure(
+    entry: dict[str, Any], v: Value, networks: list[str], measure: str, fits: pd.DataFrame
+) -> tuple[float, float, int]:
     """Return what the study measured for a published value, its half width and the number of seeds."""
-    ((network, measure),) = networks.items()
-    found = _values(network, measure, fits, f"verdict on {v.item!r} {v.metric!r}")
+    found = _values(networks[0], measure, fits, f"verdict on {v.item!r} {v.metric!r}")
     found = found * entry.get("scale", 1.0)
     match entry.get("statistic") or ("std" if v.metric.endswith("_std") else "mean"):
         case "mean":
@@ -173,13 +174,14 @@ def _measure(entry: dict[str, Any], v: Value, networks: dict[str, str], fits: pd
             return float(found.max()), math.nan, len(found)
 
 
-def _place(entry: dict[str, Any], v: Value, networks: dict[str, str], fits: pd.DataFrame) -> tuple[float, float, int]:
+def _place(
+    entry: dict[str, Any], v: Value, networks: list[str], measure: str, fits: pd.DataFrame
+) -> tuple[float, float, int]:
     """Return the place on a curve that a published value tells of: its mean over the seeds, half width, their number.
 
     For each seed the place of the best network, or with the statistic ``enough`` the smallest place from which a
     network comes within the tolerance of the best one.
     """
-    measure = next(iter(networks.values()))
     how = rule(measure)
     where = f"verdict on {v.item!r} {v.metric!r}"
     filled = dict(zip(entry["networks"], networks, strict=True))

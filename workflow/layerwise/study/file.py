@@ -71,6 +71,7 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
     whole = read_yaml(base)
     validate(whole, "study", str(base))  # which refuses one that extends a third
+    validate(_without(whole, "probes", "tables", "figures") | _without(raw, "extends"), "study", str(path))
     networks = families.listed(raw.get("networks", whole["networks"]), "networks")
     there = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
     taken = _without(whole, "probes", "tables", "figures", "published")
@@ -78,11 +79,9 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         raw.get("published", whole.get("published", {})), whole.get("published", {}), there
     )
     rows = works.answered(raw["published"])
+    verdicts = families.listed(whole.get("verdicts", []), "verdicts")
     taken["verdicts"] = [
-        v
-        for v in families.listed(whole.get("verdicts", []), "verdicts")
-        if (on := [(r, filled) for r in rows if (filled := works.matched(v, r)) is not None])
-        and all(there.issuperset(families.fill(works.measured_by(v), filled)) for _, filled in on)
+        v for given in verdicts for v in works.written(given, rows) if there.issuperset(works.measured_by(v))
     ]
     taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
     if isinstance(whole.get("seeds"), dict):
@@ -96,7 +95,7 @@ def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
     known = works.mapping(_by_item(whole))
     taken: dict[str, Any] = {}
     for source, items in _by_item(wanted).items():
-        taken[source] = dict(items)
+        taken[source] = {name: given or None for name, given in items.items()}
         for name in items:
             if (source, name) not in known or items[name].get("rows") not in (None, whole[source][name]["rows"]):
                 continue
@@ -105,7 +104,7 @@ def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
                 for row, cells in known[source, name].written().items()
             }
             rows = {row: cells for row, cells in rows.items() if any(cells.values())}
-            taken[source][name] = {**_without(whole[source][name], "words"), "rows": rows}
+            taken[source][name] = {**_without(whole[source][name], "words"), "rows": rows} if rows else None
     return taken
 
 
@@ -153,7 +152,9 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
     raw["segments"] = families.concrete(raw["segments"], [p for paths in networks.values() for p in paths])
     for path, label in (entry for paths in networks.values() for entry in paths.items()):
         if not isinstance(label, str):
-            raise LayerwiseError(f"networks: {path!r}: {label!r} is no label; name the numbers of a placeholder, if any")
+            raise LayerwiseError(
+                f"networks: {path!r}: {label!r} is no label; name the numbers of a placeholder, if any"
+            )
     keep = raw.get("keep", "all")
     given = raw.get("seeds", 5)
     seeds = {d: _seeds(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}

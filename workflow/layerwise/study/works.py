@@ -120,6 +120,14 @@ def measured_by(entry: dict[str, Any]) -> list[str]:
     return [entry["network"]] if entry.get("network") else []
 
 
+def written(entry: dict[str, Any], rows: list[Value]) -> list[dict[str, Any]]:
+    """Return a verdict, or value by value if its network has placeholders; nothing where it is on no value."""
+    on = [(v, filled) for v in rows if (filled := matched(entry, v)) is not None]
+    if not PLACEHOLDER.search(entry.get("network") or ""):
+        return [entry] if on else []
+    return [{**entry, **{n: getattr(v, n) for n in NAMES}, "network": fill(entry["network"], f)} for v, f in on]
+
+
 # ---------------------------------------------------------------- the mapping
 
 
@@ -168,7 +176,7 @@ def mapped(study: Study, source: str, name: str) -> Item:
     """Return a published item as a study measures it; LayerwiseError where it says nothing of it."""
     there = {s: [i for i, m in items.items() if m.get("rows")] for s, items in study.published.items()}
     if source not in there:
-        raise LayerwiseError(f"the study measures no row of a work {source!r}{nearest(source, there)}")
+        raise LayerwiseError(f"published: the study measures no row of a work {source!r}{nearest(source, there)}")
     if name not in there[source]:
         hint = nearest(name, there[source])
         raise LayerwiseError(f"published: the study measures no row of {source} {name!r}{hint}")
@@ -223,8 +231,8 @@ def _column(name: str, given: str | dict[str, str], metrics: set[str], where: st
 # ---------------------------------------------------------------- what a study says of them
 
 
-def networks(entry: dict[str, Any], value: Value, items: dict[tuple[str, str], Item]) -> dict[str, str]:
-    """Return the networks that measure a value, with the measure of each: its verdict's own, or those of the mapping.
+def networks(entry: dict[str, Any], value: Value, items: dict[tuple[str, str], Item]) -> tuple[list[str], str]:
+    """Return the networks that measure a value, and the measure: those of its verdict, or those of the mapping.
 
     Parameters
     ----------
@@ -234,12 +242,12 @@ def networks(entry: dict[str, Any], value: Value, items: dict[tuple[str, str], I
     own = fill(measured_by(entry), matched(entry, value) or {})
     measure = entry.get("measure")
     if "networks" in entry:  # places on a curve: the test split would choose in its own favour
-        return dict.fromkeys(own, measure or "valid_accuracy")
+        return own, measure or "valid_accuracy"
     if "network" in entry:
-        return dict.fromkeys(own, measure or measure_of(value.metric))
+        return own, measure or measure_of(value.metric)
     item = items.get((value.source, value.item))
     mapped = item.measures(value.row, value.metric) if item else None
-    return {mapped[0]: measure or mapped[1]} if mapped else {}
+    return ([mapped[0]], measure or mapped[1]) if mapped else ([], "")
 
 
 def mapping(published: dict[str, Any]) -> dict[tuple[str, str], Item]:
@@ -271,7 +279,7 @@ def check(study: Study, known: Iterable[str]) -> None:
                 raise LayerwiseError(f"verdict on {entry['item']!r}: no network {network!r}{nearest(network, known)}")
     for v in rows:
         entry = next((e for e in study.verdicts if matched(e, v) is not None), {})
-        for network in networks(entry, v, items):
+        for network in networks(entry, v, items)[0]:
             if network not in known:
                 raise LayerwiseError(f"verdict on {v.item!r}: no network {network!r}{nearest(network, known)}")
 
