@@ -150,6 +150,14 @@ MISTAKES = {
         published({"columns": {"PCA": "dnm_accuracy"}, "rows": {"mnist|d4": "digits/d4/head"}}),
         "published dmn table2: column 'PCA': no metric 'dnm_accuracy'; did you mean 'dmn_accuracy'?",
     ),
+    "column that no row has": (
+        published({"columns": {"PCS": "dmn_accuracy"}, "rows": {"mnist|d4": {"PCA": "digits/d4/head"}}}),
+        "published dmn table2: column 'PCS': no row has it; did you mean 'PCA'?",
+    ),
+    "words that no row has": (
+        published({"words": {"set": {"a": "b"}}, "rows": {"mnist|d<n>": "digits/d4/head"}}),
+        "published dmn table2: words of 'set': no row has it; known: n",
+    ),
     "key of an item": (
         published({"colums": {}, "rows": {"mnist|d4": "digits/d4/head"}}),
         "published/dmn/table2: no key 'colums'; did you mean 'columns'?",
@@ -229,6 +237,9 @@ def test_a_study_that_extends_another_takes_the_rows_that_its_networks_measure(t
     item = works.mapped(part, "dmn", "table2")
     assert item.rows == {f"mnist|d{n}": {"PCA": "digits/d4/head"} for n in (4, 6, 16)}
     assert part.verdicts == [whole["verdicts"][0]]
+    other = write(tmp_path, "extends: whole\ntitle: Part\nnetworks: {digits: [d4/ridge]}\n", "other.yaml")
+    taken = study_file.load(other).published["dmn"]
+    assert (taken["table2"]["columns"], taken["table3"]) == ({"PCA": "dmn_accuracy"}, {})
     (tmp_path / "copy.json").write_text(json.dumps(part.raw))
     assert works.mapped(study_file.load(tmp_path / "copy.json"), "dmn", "table2") == item
 
@@ -246,3 +257,20 @@ def test_verdicts_and_published_rows_are_those_of_the_fits_beside_them(name, tmp
         if view.module == "published_rows":
             store.write_csv(made, published_rows.make(results, published_rows.Options(**vars(view.options))))
             assert made.read_text() == (ROOT / "results" / name / "tables" / f"{view.name}.csv").read_text()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_printed_as_json_is_the_same_study(name, tmp_path):
+    study = study_file.load(ROOT / "studies" / f"{name}.yaml")
+    copy = study_file.load(write(tmp_path, json.dumps(study.raw), "copy.json"))
+    assert (copy.nodes(), copy.looks(), copy.targets()) == (study.nodes(), study.looks(), study.targets())
+    assert copy.networks == study.networks
+    for dataset in study.networks:
+        for path in study.paths(dataset):
+            assert copy.segment(path) == study.segment(path)
+            assert copy.asked(dataset, path) == study.asked(dataset, path)
+    for kind in ("figures", "tables", "probes"):
+        assert {n: v.options for n, v in getattr(copy, kind).items()} == {
+            n: v.options for n, v in getattr(study, kind).items()
+        }
+    assert works.mapping(copy.published) == works.mapping(study.published)

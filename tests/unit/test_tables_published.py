@@ -59,8 +59,9 @@ def test_rows_come_in_the_order_of_the_work_or_in_that_of_the_study(tiny):
 def test_a_row_or_a_network_that_there_is_not_is_refused(tiny):
     with pytest.raises(LayerwiseError, match=r"no row 'mnist\|d5'; did you mean"):
         published_rows.make(mapped(tiny.study, rows={"mnist|d5": {"class PCA": "digits/d4/head"}}), OPTIONS)
+    rows = {"mnist|d4": {"class PCA": "digits/d5/head"}}
     with pytest.raises(LayerwiseError, match="'d5/head' is no network of 'digits'"):
-        published_rows.make(mapped(tiny.study, rows={"mnist|d4": {"class PCA": "digits/d5/head"}}), OPTIONS)
+        published_rows.make(mapped(tiny.study, rows=rows, columns={}), OPTIONS)
     with pytest.raises(LayerwiseError, match=r"no row of dmn 'table3'; did you mean 'table2'"):
         published_rows.make(mapped(tiny.study), published_rows.Options("dmn", "table3"))
 

@@ -104,7 +104,10 @@ def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
                 for row, cells in known[source, name].written().items()
             }
             rows = {row: cells for row, cells in rows.items() if any(cells.values())}
-            taken[source][name] = {**_without(whole[source][name], "words"), "rows": rows} if rows else None
+            held = {column for cells in rows.values() for column, network in cells.items() if network}
+            columns = {c: how for c, how in whole[source][name].get("columns", {}).items() if c in held}
+            given = {**_without(whole[source][name], "words"), "columns": columns, "rows": rows}
+            taken[source][name] = given if rows else None
     return taken
 
 

@@ -217,7 +217,16 @@ def resolved(given: dict[str, Any], source: str, name: str) -> Item:
             shared[row] = cells[SHARED]
             cells = {c: shared[row] for c, how in columns.items() if how.published} | cells
         rows[row] = {c: network for c, network in cells.items() if network and c != SHARED}
+    _in_use("column", columns, {c for cells in rows.values() for c in cells}, where)
+    _in_use("words of", words, {name for key in keys for name in PLACEHOLDER.findall(key)}, where)
     return Item(columns, rows, shared)
+
+
+def _in_use(what: str, names: Iterable[str], used: set[str], where: str) -> None:
+    """Refuse a name that no row has: a slip there would leave values without a verdict, in silence."""
+    for name in names:
+        if name not in used:
+            raise LayerwiseError(f"{where}: {what} {name!r}: no row has it{nearest(name, used)}")
 
 
 def _column(name: str, given: str | dict[str, str], metrics: set[str], where: str) -> Column:
