@@ -89,16 +89,21 @@ def test_bars_are_the_means_and_diamonds_the_published_values(dmn):
 
 def test_bars_of_several_tables_and_without_any(dmn):
     options = bars.Options(
-        panels={"mnist": {"d6,m,de10": {"class PCA": "d6/head"}}, "cifar100": {"d79": {"class PCA": "d6/head"}}},
         source="dmn",
         item=("table2", "table3"),
-        metrics={"class PCA": "test_accuracy"},
+        columns=("test",),
+        rows=("*,m,*",),
+        kinds={"*|d*": "PCA", "*|c*": "ConvNet"},
         labels={"d6,m,de10": "six"},
     )
-    ax, away = bars.draw(dmn, options).axes
-    assert float(lines(ax)["published"].get_ydata()[0]) == 97.53
+    told = {"d6,m,de10": {"PCA": bars.Bar("mnist/d6/head", 97.53)}}
+    told["c9,m,de10"] = {"ConvNet": bars.Bar("mnist/c4+head", 98.27)}
+    assert bars.bars(dmn, options) == {"mnist": told}
+    ax = bars.draw(dmn, options).axes[0]
+    published = [line for line in ax.get_lines() if line.get_label() == "published"]
+    assert [float(line.get_ydata()[0]) for line in published] == [97.53, 98.27]
     assert ax.get_xticklabels()[0].get_text() == "six"
-    assert not away.get_lines()
+    assert list(bars.bars(dmn, replace(options, labels={}, but=("mnist|c9*",)))["mnist"]) == ["d6,m,de10"]
     unnamed = bars.draw(dmn, replace(options, labels={}))
     assert unnamed.axes[0].get_xticklabels()[0].get_text() == "d6"
     alone = bars.Options(panels={"mnist": {"any": {"class PCA": "d6/head", "blind": "d4/head"}}})
@@ -149,13 +154,16 @@ def test_the_numbers_of_a_curve_may_be_numbers_in_a_study_file(tmp_path):
     [
         (bars, {"panels": {"mnist": {"d4": {"a": "d5/head"}}}}, "'d5/head' is no network"),
         (bars, {"panels": {"nmist": {"d4": {"a": "d4/head"}}}}, "'nmist' is no data set"),
-        (bars, {"panels": {"mnist": {"d5": {"a": "d4/head"}}}, "source": "dmn", "item": "table2"}, "row 'mnist|d5'"),
-        (bars, {**BARS, "source": "dnm"}, "no work 'dnm'"),
-        (bars, {**BARS, "item": "tabel2"}, "dmn has no 'tabel2'; did you mean 'table2'"),
-        (bars, {**BARS, "metrics": {"ConvNet": "covnet_accuracy"}}, "did you mean 'convnet_accuracy'"),
-        (bars, {**BARS, "metrics": {"Convnet": "convnet_accuracy"}}, "did you mean 'ConvNet'"),
-        (bars, {**BARS, "labels": {"d5": "five"}}, "no row 'd5'"),
-        (bars, {**BARS, "baseline": {"cifar10": "head"}}, "no panel 'cifar10'; did you mean 'cifar100'"),
+        (bars, {**BARS, "source": "dnm"}, "a work 'dnm'; did you mean 'dmn'"),
+        (bars, {**BARS, "item": "tabel2"}, "no row of dmn 'tabel2'; did you mean 'table2'"),
+        (bars, {**BARS, "columns": ("Convnet",)}, "option 'columns': no 'Convnet'; did you mean 'ConvNet'"),
+        (bars, {**BARS, "rows": ("mnist|d5",)}, "option 'rows': no row fits 'mnist|d5'; did you mean"),
+        (bars, {**BARS, "but": ("mnist|d5",)}, "option 'but': no row fits 'mnist|d5'"),
+        (bars, {**BARS, "but": ("*",)}, "no row is left to draw"),
+        (bars, {**BARS, "labels": {"d5": "five"}}, "option 'labels': no 'd5'"),
+        (bars, {**BARS, "baseline": {"cifar10": "head"}}, "option 'baseline': no 'cifar10'; did you mean 'cifar100'"),
+        (bars, {**BARS, "kinds": {"*": "a"}}, "name the one column that it renames"),
+        (bars, {}, "name the source and the item whose rows are drawn, or give panels"),
         (bars, {"panels": {"mnist": {"d4": {"a": "d4/head"}}}, "measure": "accuracy"}, "no column of fits.csv"),
         (curves, {"panels": {"a": {"b": {1: "mnist"}}}}, "write a network as dataset/path"),
         (curves, {"panels": {"a": {"b": {1: "mnist/d5/head"}}}}, "'d5/head' is no network"),

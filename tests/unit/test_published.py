@@ -14,6 +14,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval, spread, student95
 from layerwise.results import published
 from layerwise.results.published import Rule, judge, rule, verdicts
+from layerwise.study import works
 
 HIGHER, LOWER, NEARER = Rule(+1, absolute=0.5), Rule(-1, relative=0.1), Rule(0, absolute=0.05)
 NAN = math.nan
@@ -22,6 +23,7 @@ NAN = math.nan
 def plan(published_items=None, entries=()):
     """What of a study the verdicts look at."""
     items = published_items or {"thesis": ["fig7.4"]}
+    items = {s: each if isinstance(each, dict) else {i: {} for i in each} for s, each in items.items()}
     return SimpleNamespace(published=items, verdicts=list(entries), left_out={"away": "an hour"}, file="studies/s.yaml")
 
 
@@ -276,12 +278,12 @@ def test_an_interval_that_alone_makes_it_reproduced_is_told():
 
 
 def test_a_star_stands_for_any_text_and_nothing_else_is_special():
-    assert published._like("a*c", "a[b]|c")
-    assert published._like("a[b]?", "a[b]?")
-    assert not published._like("a[b]", "ab")
-    assert not published._like("a?c", "abc")
-    assert not published._like("a", "ab")
-    assert published._like("*", "")
+    assert works.fits("a*c", "a[b]|c") == {}
+    assert works.fits("a[b]?", "a[b]?") == {}
+    assert works.fits("a[b]", "ab") is None
+    assert works.fits("a?c", "abc") is None
+    assert works.fits("a", "ab") is None
+    assert works.fits("*", "") == {}
 
 
 # ---------------------------------------------------------------- mistakes
@@ -302,9 +304,9 @@ def test_an_unknown_item_names_the_nearest(items, said):
 
 def test_a_verdict_that_fits_no_value_is_refused():
     with pytest.raises(LayerwiseError, match=r"verdict on 'fig7.5': .*did you mean 'fig7.4'"):
-        published.check(plan(entries=[{"item": "fig7.5"}]))
+        works.check(plan(entries=[{"item": "fig7.5"}]), [])
     with pytest.raises(LayerwiseError, match=r"names are in published\.csv"):
-        published.check(plan({"thesis": ["table7.1"]}, [{"item": "table7.1", "row": "zzz"}]))
+        works.check(plan({"thesis": ["table7.1"]}, [{"item": "table7.1", "row": "zzz"}]), [])
 
 
 def test_a_measure_that_is_no_column_of_numbers_is_refused():

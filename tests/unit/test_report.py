@@ -18,6 +18,7 @@ from layerwise.report import picture as dag
 from layerwise.results import published
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
+from layerwise.study import works
 from layerwise.study.trie import home
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -121,7 +122,7 @@ def test_the_tables_are_for_all_to_use(page):
 
 
 def test_the_verdicts_are_counted_and_told(page, tiny):
-    n = len(published.answered(tiny.study))
+    n = len(works.answered(tiny.study.published))
     assert f"{n - 1} not run" in page.text
     assert "1 worse" in page.text
     assert published.NOBODY in page.text

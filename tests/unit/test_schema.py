@@ -111,3 +111,26 @@ def test_a_control_character_is_no_text(tmp_path):
     path.write_bytes(b"a: \x01\n")
     with pytest.raises(LayerwiseError, match="not YAML, which is text in UTF-8"):
         schema.read_yaml(path)
+
+
+FAULTS = ["a: 1\na: 2\n", "a: [1, 2\nb: 3\n", "a: b: c\n", "a: !!python/name:os.x\n", "a: *b\n", "a: \x01\n", "\t- a"]
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_fault_is_said_in_the_same_words_with_libyaml_and_without(tmp_path, monkeypatch, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    said = []
+    for _ in range(2):
+        with pytest.raises(LayerwiseError) as caught:
+            schema.read_yaml(path)
+        said.append(str(caught.value))
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    assert said[0] == said[1]
+
+
+def test_libyaml_and_pyyaml_read_the_same(monkeypatch):
+    studies = sorted((schema.SCHEMAS.parents[1] / "studies").glob("*.yaml"))
+    fast = [schema.read_yaml(path) for path in studies]
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    assert [schema.read_yaml(path) for path in studies] == fast

@@ -70,7 +70,10 @@ WRONG = {
     "unknown table": ({"tables": {"acuracy": {}}}, r"table 'acuracy': no such table; did you mean 'accuracy'\?"),
     "uses an unknown network": (with_segment(uses=["c5+head"]) | {"networks": {"digits": ["x/ridge"]}}, "no segment"),
     "verdict on an unknown network": (
-        {"verdicts": [{"item": "table2", "network": "digits/d4"}, {"item": "table2", "network": "digits/no"}]},
+        {
+            "published": {"dmn": ["table2"]},
+            "verdicts": [{"item": "table2", "network": "digits/d4"}, {"item": "table2", "network": "digits/no"}],
+        },
         "verdict on 'table2': no network 'digits/no'",
     ),
     "no network": ({"networks": {}}, "networks: {} is not what belongs here: for each data set, the networks"),

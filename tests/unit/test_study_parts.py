@@ -17,6 +17,7 @@ TWO = {
     "networks": {"digits": ["d4/head", "d4/ridge"], "more": ["d4/ridge"]},
     "probes": {"lsd": {"networks": ["digits/d4/ridge", "more/d4/ridge"]}},
     "figures": {},
+    "published": {"dmn": ["table2"]},
     "verdicts": [{"item": "table2", "network": "more/d4/ridge"}],
 }
 

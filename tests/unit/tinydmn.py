@@ -9,13 +9,22 @@ ROWS = {
     "d4": {"class PCA": "d4/head", "random": "o4/head", "ConvNet": "c4+head"},
     "d6": {"class PCA": "d6/head", "ConvNet": "c4+head"},
 }
-BARS = {
-    "source": "dmn",
-    "item": "table2",
-    "panels": {"mnist": ROWS, "cifar100": {"d79": {"class PCA": "d6/head", "ConvNet": "c4+head"}}},
-    "metrics": {"class PCA": "dmn_accuracy", "ConvNet": "convnet_accuracy"},
-    "baseline": {"mnist": "head", "cifar100": "head"},
+PUBLISHED = {
+    "dmn": {
+        "table2": {
+            "columns": {"class PCA": "dmn_accuracy", "ConvNet": "convnet_accuracy"},
+            "rows": {
+                **{f"mnist|{row}": {c: f"mnist/{path}" for c, path in cells.items()} for row, cells in ROWS.items()},
+                "cifar100|d79": {"class PCA": "cifar100/d6/head", "ConvNet": "cifar100/c4+head"},
+            },
+        },
+        "table3": {
+            "columns": {"train": "train_accuracy", "test": "test_accuracy"},
+            "rows": {"mnist|d6,m,de10": "mnist/d6/head", "mnist|c9,m,de10": {"test": "mnist/c4+head"}},
+        },
+    }
 }
+BARS = {"source": "dmn", "item": "table2", "baseline": {"mnist": "head", "cifar100": "head"}}
 CURVES = {
     "panels": {
         "MNIST": {
@@ -74,6 +83,7 @@ TINY = {
         "settling": {"probe": "density", "networks": ["mnist/head", "cifar100/head"], "size": 3, "at": [5, 20, 60]},
         "away": {"probe": "training", "networks": ["cifar100/deep"]},
     },
+    "published": PUBLISHED,
     "figures": {
         "bars": BARS,
         "curves": CURVES,

@@ -6,6 +6,7 @@ For dmn figure 4, dmn-icassp figure 3 (top) and dmn supplement figure 10.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import nan
 
@@ -15,8 +16,8 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
-from layerwise.results import published
 from layerwise.results.study_results import StudyResults
+from layerwise.study import works
 
 WIDTH = 0.8  # of a group of bars, where the distance of two groups is 1
 LONG = 7  # letters of a label that still stands upright
@@ -24,46 +25,53 @@ LONG = 7  # letters of a label that still stands upright
 
 @dataclass(frozen=True)
 class Options:
-    panels: dict[str, dict[str, dict[str, str]]]
-    """For each data set, the rows and their bars: {dataset: {row: {kind: path}}}, a row as published without
-    ``dataset|``."""
     source: str = ""
-    """Work whose published values are shown, such as dmn; none where absent."""
+    """Work whose rows are shown, such as dmn, each with its networks as the study has them under ``published``."""
     item: str | tuple[str, ...] = ()
     """Its table, or tables."""
-    metrics: dict[str, str] = field(default_factory=dict)
-    """The published metric that a kind of bar answers for: {kind: metric}."""
+    columns: tuple[str, ...] = ()
+    """The columns of the item that are drawn, each a kind of bar; all where absent."""
+    rows: tuple[str, ...] = ()
+    """The rows that are drawn, as published; ``*`` stands for any text; all where absent."""
+    but: tuple[str, ...] = ()
+    """Rows that are not drawn."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """What to call the bars of a row in place of their column, by the first pattern that fits: {row: kind}."""
+    panels: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    """Rows of no work: {dataset: {row: {kind: path}}}."""
     baseline: dict[str, str] = field(default_factory=dict)
     """Path of the network without a layer below the head, drawn as a dashed line: {dataset: path}."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What to call a row on the axis; its own name where absent, without the pooling and the head that all have."""
+    """What to call a row, without its data set, on the axis; its own name where absent, without the pooling and the
+    head that all have."""
     measure: str = "test_accuracy"
     """Column of fits.csv, an accuracy."""
 
     def __post_init__(self) -> None:
-        for dataset in self.baseline:
-            if dataset not in self.panels:
-                raise LayerwiseError(f"option 'baseline': no panel {dataset!r}{nearest(dataset, self.panels)}")
-        kinds = {kind for rows in self.panels.values() for bars in rows.values() for kind in bars}
-        for kind in self.metrics:
-            if kind not in kinds:
-                raise LayerwiseError(f"option 'metrics': no bar of the kind {kind!r}{nearest(kind, kinds)}")
-        rows = {row for each in self.panels.values() for row in each}
-        for row in self.labels:
-            if row not in rows:
-                raise LayerwiseError(f"option 'labels': no row {row!r}{nearest(row, rows)}")
+        if bool(self.source) == bool(self.panels) or bool(self.source) != bool(self.item):
+            raise LayerwiseError("name the source and the item whose rows are drawn, or give panels")
+        if self.kinds and len(self.columns) != 1:
+            raise LayerwiseError("option 'kinds': name the one column that it renames under columns")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar: its network, as dataset/path, and the published value that it answers for, if there is one."""
+
+    network: str
+    published: float | None = None
 
 
 def draw(results: StudyResults, options: Options) -> Figure:
-    told = _published(options)
-    every = [(d, bars) for d, rows in options.panels.items() for bars in rows.values()]
-    colour = colours(results, [(kind, f"{d}/{path}") for d, bars in every for kind, path in bars.items()])
+    panels = bars(results, options)
+    every = [bar for rows in panels.values() for bars_ in rows.values() for bar in bars_.items()]
+    colour = colours(results, [(kind, bar.network) for kind, bar in every])
     # Panels as wide as what is in them, with room for the title of a narrow one.
-    sizes = [max(7, sum(len(bars) + 1 for bars in rows.values())) for rows in options.panels.values()]
+    sizes = [max(7, sum(len(bars) + 1 for bars in rows.values())) for rows in panels.values()]
     figure = new(1.6 + 0.13 * sum(sizes) + 0.6 * len(sizes), 3.3)
     axes = list(figure.subplots(1, len(sizes), width_ratios=sizes, squeeze=False)[0])
-    for ax, (dataset, rows) in zip(axes, options.panels.items(), strict=True):
-        _panel(ax, results, options, dataset, rows, colour, told)
+    for ax, (dataset, rows) in zip(axes, panels.items(), strict=True):
+        _panel(ax, results, options, dataset, rows, colour)
     axes[0].set_ylabel(f"{options.measure.replace('_', ' ')}, %")
     legend(axes)
     return figure
@@ -74,27 +82,25 @@ def _panel(
     results: StudyResults,
     options: Options,
     dataset: str,
-    rows: dict[str, dict[str, str]],
+    rows: dict[str, dict[str, Bar]],
     colour: dict[str, Colour],
-    told: dict[tuple[str, str], float],
 ) -> None:
     ends: list[float] = []
     width = WIDTH / max(map(len, rows.values()))
-    for i, (row, bars) in enumerate(rows.items()):
-        for j, (kind, path) in enumerate(bars.items()):
-            at = i + (j - (len(bars) - 1) / 2) * width
-            found = measured(results, f"{dataset}/{path}", options.measure)
+    for i, each in enumerate(rows.values()):
+        for j, (kind, bar) in enumerate(each.items()):
+            at = i + (j - (len(each) - 1) / 2) * width
+            found = measured(results, bar.network, options.measure)
             mean, half = found or (nan, nan)  # a bar of no height still names its kind in the legend
             ax.bar(at, mean, 0.92 * width, color=colour[kind], label=kind)
             if found:
                 half = max(0.0, half)  # 0.0 for the nan of a single seed
                 ax.errorbar(at, mean, yerr=half, color="black", elinewidth=0.9, fmt="none")
                 ends += [mean - half, mean + half]
-            value = told.get((f"{dataset}|{row}", options.metrics.get(kind, "")))
-            if value is not None:
+            if bar.published is not None:
                 fill = "white" if found else colour[kind]  # without a bar, the diamond itself shows its kind
-                ax.plot(at, value, "D", color=fill, mec="black", mew=0.8, ms=5, label="published", zorder=4)
-                ends.append(value)
+                ax.plot(at, bar.published, "D", color=fill, mec="black", mew=0.8, ms=5, label="published", zorder=4)
+                ends.append(bar.published)
     if dataset in options.baseline:
         base = measured(results, f"{dataset}/{options.baseline[dataset]}", options.measure)
         if base:
@@ -115,35 +121,57 @@ def _panel(
     ax.set_title(dataset, loc="left")
 
 
-def _published(options: Options) -> dict[tuple[str, str], float]:
-    """Return the published values by row and metric; LayerwiseError for a name that no work holds."""
-    if not options.source:
-        return {}
-    items = (options.item,) if isinstance(options.item, str) else options.item
-    known = {v.source: {w.item for w in published.values() if w.source == v.source} for v in published.values()}
-    if options.source not in known:
-        raise LayerwiseError(f"figure bars: no work {options.source!r}{nearest(options.source, known)}")
-    for item in items:
-        if item not in known[options.source]:
-            raise LayerwiseError(f"figure bars: {options.source} has no {item!r}{nearest(item, known[options.source])}")
-    mine = [v for v in published.values() if v.source == options.source and v.item in items]
-    for metric in options.metrics.values():
-        if metric not in {v.metric for v in mine}:
-            hint = nearest(metric, {v.metric for v in mine})
-            raise LayerwiseError(f"figure bars: no published metric {metric!r}{hint}")
-    for dataset, rows in options.panels.items():
-        for row in rows:
-            if f"{dataset}|{row}" not in {v.row for v in mine}:
-                hint = nearest(f"{dataset}|{row}", {v.row for v in mine})
-                raise LayerwiseError(f"figure bars: no published row {dataset + '|' + row!r}{hint}")
-    return {(v.row, v.metric): v.value for v in mine}
+def bars(results: StudyResults, options: Options) -> dict[str, dict[str, dict[str, Bar]]]:
+    """Return the bars, {dataset: {row: {kind: bar}}}; LayerwiseError for a name that stands for nothing."""
+    panels: dict[str, dict[str, dict[str, Bar]]] = {
+        dataset: {row: {kind: Bar(f"{dataset}/{path}") for kind, path in each.items()} for row, each in rows.items()}
+        for dataset, rows in options.panels.items()
+    }
+    columns: set[str] = set()
+    rows: set[str] = set()
+    for name in (options.item,) if isinstance(options.item, str) else options.item:
+        item = works.mapped(results.study, options.source, name)
+        known = {(v.row, v.metric): v.value for v in works.values() if (v.source, v.item) == (options.source, name)}
+        columns |= {column for cells in item.rows.values() for column in cells}
+        rows |= set(item.rows)
+        for row, cells in item.rows.items():
+            if (options.rows and not _any(options.rows, row)) or _any(options.but, row):
+                continue
+            dataset, _, label = row.partition("|")
+            kind = next((kind for pattern, kind in options.kinds.items() if works.fits(pattern, row) is not None), "")
+            panels.setdefault(dataset, {})[label] = {
+                kind or column: Bar(network, known.get((row, item.column(column).published)))
+                for column, network in cells.items()
+                if not options.columns or column in options.columns
+            }
+    _there("columns", options.columns, columns)
+    for option in ("rows", "but", "kinds"):
+        for pattern in getattr(options, option):
+            if not any(works.fits(pattern, row) is not None for row in rows):
+                raise LayerwiseError(f"figure bars: option {option!r}: no row fits {pattern!r}{nearest(pattern, rows)}")
+    if not panels:
+        raise LayerwiseError("figure bars: no row is left to draw; name more under rows, or fewer under but")
+    _there("baseline", options.baseline, panels)
+    _there("labels", options.labels, {row for each in panels.values() for row in each})
+    return panels
+
+
+def _any(patterns: Iterable[str], row: str) -> bool:
+    return any(works.fits(pattern, row) is not None for pattern in patterns)
+
+
+def _there(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = set(known)
+    for name in names:
+        if name not in known:
+            raise LayerwiseError(f"figure bars: option {option!r}: no {name!r}{nearest(name, known)}")
 
 
 def caption(results: StudyResults, options: Options) -> str:
     dashed = ", the dashed line the network without a layer below its head" if options.baseline else ""
     items = (options.item,) if isinstance(options.item, str) else options.item
     told = f" Diamonds are the values of {options.source} {', '.join(items)}." if options.source else ""
-    there, out = ran(results, options.panels)
+    there, out = ran(results, bars(results, options))
     return (
         f"{options.measure.replace('_', ' ').capitalize()} of networks by their filters: "
         f"{over_seeds(results, *there)}{dashed}.{told}{out} The axes do not begin at 0. "

@@ -1,28 +1,25 @@
-"""Published values, how near a measured one must come, and the verdict on each.
+"""How near a measured value must come to the published one, and the verdict on each.
 
-``published.csv`` holds the facts: source, item, row, metric, value, and whether the value is a *result* (which a
-study answers for) or a *setting* (which a study takes over). `RULES` is the one place for what counts as good and
-as near, by metric.
+`study.works` has the published values and the networks that measure them. `RULES` is the one place for what counts as
+good and as near, by metric.
 """
 
 from __future__ import annotations
 
-import csv
-import functools
 import math
 import re
 from dataclasses import dataclass
-from fnmatch import translate
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.maths.intervals import interval, spread
-from layerwise.study.check import measured_by
+from layerwise.study import works
 from layerwise.study.model import Study
+from layerwise.study.works import Value, values
 
+__all__ = ["COLUMNS", "RULES", "VERDICTS", "Rule", "Value", "judge", "rule", "values", "verdicts"]
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
@@ -81,52 +78,6 @@ def rule(metric: str) -> Rule:
     raise LayerwiseError(f"published metric {metric!r}: no rule says what is near; add one to RULES in published.py")
 
 
-@dataclass(frozen=True)
-class Value:
-    """One published value."""
-
-    source: str
-    item: str
-    row: str
-    metric: str
-    value: float
-    kind: Literal["result", "setting"]
-
-
-@functools.cache
-def values() -> tuple[Value, ...]:
-    """Return every published value that is known, in the order of the works."""
-    with Path(__file__).with_name("published.csv").open(encoding="utf-8", newline="") as file:
-        rows = [(*row[:4], float(row[4]), row[5]) for row in list(csv.reader(file))[1:]]
-    return tuple(Value(*row) for row in rows)  # type: ignore[arg-type]
-
-
-def answered(study: Study) -> list[Value]:
-    """Return the published results that a study answers for; LayerwiseError for an item that no work holds."""
-    items: dict[str, set[str]] = {}
-    for v in values():
-        items.setdefault(v.source, set()).add(v.item)
-    for source, wanted in study.published.items():
-        if source not in items:
-            raise LayerwiseError(f"published: no work {source!r}{nearest(source, items)}")
-        for item in wanted:
-            if item not in items[source]:
-                raise LayerwiseError(f"published: {source} has no item {item!r}{nearest(item, items[source])}")
-    return [v for v in values() if v.kind == "result" and v.item in study.published.get(v.source, ())]
-
-
-def check(study: Study) -> None:
-    """Check what a study says of published values: LayerwiseError for an item or a verdict that fits no value."""
-    rows = answered(study)
-    for entry in study.verdicts:
-        if not any(_matches(entry, v) for v in rows):
-            said = " ".join(str(entry[k]) for k in ("source", "item", "row", "metric") if k in entry)
-            known = {" ".join(getattr(v, k) for k in ("source", "item", "row", "metric") if k in entry) for v in rows}
-            hint = nearest(said, known)
-            hint = hint if len(hint) < 200 else "; the names are in published.csv"
-            raise LayerwiseError(f"verdict on {said!r}: the study answers for no published value of this name{hint}")
-
-
 def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> pd.DataFrame:
     """Hold what a study measured against every published value that it answers for.
 
@@ -141,36 +92,26 @@ def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = 
     -------
     One row a published value, with the columns `COLUMNS`. Absent numbers are nan.
     """
-    check(study)
-    rows = answered(study)
+    rows, items = works.answered(study.published), works.mapping(study.published)
     ranges = {(v.source, v.item, v.row, v.metric): v.value for v in rows}
     away: dict[str, str] = {}  # networks from elsewhere, with their machine
     if elsewhere is not None and len(elsewhere):
         fits = pd.concat([fits, elsewhere], ignore_index=True)
         away = dict(zip(elsewhere["dataset"] + "/" + elsewhere["path"], elsewhere["machine"], strict=True))
-    return pd.DataFrame([_row(v, study, fits, ranges, away) for v in rows], columns=COLUMNS)
-
-
-def _matches(entry: dict[str, Any], value: Value) -> bool:
-    return all(_like(entry.get(k, "*"), getattr(value, k)) for k in ("source", "item", "row", "metric"))
-
-
-def _like(pattern: str, text: str) -> bool:
-    """Tell whether the text fits the pattern, in which ``*`` stands for any text and nothing else is special."""
-    plain = re.sub(r"([\[?])", r"[\1]", pattern)  # rows hold brackets and question marks of their own
-    return re.fullmatch(translate(plain), text) is not None
+    return pd.DataFrame([_row(v, study, items, fits, ranges, away) for v in rows], columns=COLUMNS)
 
 
 def _row(
     v: Value,
     study: Study,
+    items: dict[tuple[str, str], works.Item],
     fits: pd.DataFrame,
     ranges: dict[tuple[str, str, str, str], float],
     away: dict[str, str],
 ) -> dict[str, Any]:
-    entry = next((e for e in study.verdicts if _matches(e, v)), {})
+    entry = next((e for e in study.verdicts if works.matched(e, v) is not None), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
-    networks = measured_by(entry)
+    networks, measure = works.networks(entry, v, items)
     absent = [d for d in study.left_out if any(n.startswith(f"{d}/") and n not in away for n in networks)]
     if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
@@ -178,7 +119,7 @@ def _row(
             LEFT_OUT.format(absent[0], study.left_out[absent[0]], study.file) if absent else entry.get("reason", NOBODY)
         )
         return {**said, **unmeasured, "verdict": "not run", "reason": reason}
-    measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v.metric, fits)
+    measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v, networks, measure, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
     devices = dict.fromkeys(away[n].rpartition("; ")[2] for n in networks if n in away)  # a GPU stands last
@@ -216,13 +157,13 @@ def judge(measured: float, half_width: float, low: float, high: float, how: Rule
     return "reproduced" if distance <= max(width, tolerance) + rounding else "worse"
 
 
-def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[float, float, int]:
-    """Return what the study measured for a published metric, its half width and the number of seeds."""
-    # Names such as train_accuracy_mean say themselves what is measured.
-    measure = entry.get("measure") or re.sub(r"_(mean|std|low|high)$", "", metric)
-    found = _values(entry["network"], measure, fits, f"verdict on {entry['item']!r} {metric!r}")
+def _measure(
+    entry: dict[str, Any], v: Value, networks: list[str], measure: str, fits: pd.DataFrame
+) -> tuple[float, float, int]:
+    """Return what the study measured for a published value, its half width and the number of seeds."""
+    found = _values(networks[0], measure, fits, f"verdict on {v.item!r} {v.metric!r}")
     found = found * entry.get("scale", 1.0)
-    match entry.get("statistic") or ("std" if metric.endswith("_std") else "mean"):
+    match entry.get("statistic") or ("std" if v.metric.endswith("_std") else "mean"):
         case "mean":
             return *interval(found), len(found)
         case "std":
@@ -233,16 +174,18 @@ def _measure(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[fl
             return float(found.max()), math.nan, len(found)
 
 
-def _place(entry: dict[str, Any], metric: str, fits: pd.DataFrame) -> tuple[float, float, int]:
-    """Return the place on a curve that a published metric tells of: its mean over the seeds, half width, their number.
+def _place(
+    entry: dict[str, Any], v: Value, networks: list[str], measure: str, fits: pd.DataFrame
+) -> tuple[float, float, int]:
+    """Return the place on a curve that a published value tells of: its mean over the seeds, half width, their number.
 
     For each seed the place of the best network, or with the statistic ``enough`` the smallest place from which a
     network comes within the tolerance of the best one.
     """
-    measure = entry.get("measure", "valid_accuracy")  # the test split would choose in its own favour
     how = rule(measure)
-    where = f"verdict on {entry['item']!r} {metric!r}"
-    curve = {float(x): _values(network, measure, fits, where) for x, network in entry["networks"].items()}
+    where = f"verdict on {v.item!r} {v.metric!r}"
+    filled = dict(zip(entry["networks"], networks, strict=True))
+    curve = {float(x): _values(network, measure, fits, where) for x, network in filled.items()}
     table = how.good * pd.DataFrame(curve).sort_index(axis=1).dropna()  # a row a seed, a column a place
     best = table.max(axis=1)
     if entry.get("statistic", "best") == "enough":

@@ -5,10 +5,11 @@ No torch here, and nothing is read but the study.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
+from layerwise.study import works
 from layerwise.study.trie import prefixes
 
 if TYPE_CHECKING:
@@ -44,16 +45,14 @@ def check(study: Study) -> None:
         for each in probe.networks:
             if each not in known:
                 raise LayerwiseError(f"probe {probe.name!r}: no network {each!r}{nearest(each, known)}")
-    for verdict in study.verdicts:
-        for network in measured_by(verdict):
-            if network not in known:
-                where = f"verdict on {verdict['item']!r}"
-                raise LayerwiseError(f"{where}: no network {network!r}{nearest(network, known)}")
-
-
-def measured_by(verdict: dict[str, Any]) -> list[str]:
-    """Return the networks, as dataset/path, that a verdict is measured by."""
-    return [verdict["network"]] if "network" in verdict else list(verdict.get("networks", {}).values())
+    works.check(study, known)
+    for view in (*study.figures.values(), *study.tables.values()):
+        items = getattr(view.options, "item", ()) if getattr(view.options, "source", "") else ()
+        for item in (items,) if isinstance(items, str) else items:
+            try:
+                works.mapped(study, view.options.source, item)
+            except LayerwiseError as error:
+                raise LayerwiseError(f"{view.name!r}: {error}") from None
 
 
 def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:

@@ -15,7 +15,8 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.store import read_json
-from layerwise.study.check import check, measured_by
+from layerwise.study import families, works
+from layerwise.study.check import check
 from layerwise.study.model import SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import read_yaml, validate
 
@@ -77,10 +78,18 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
     whole = read_yaml(base)
     validate(whole, "study", str(base))  # which refuses one that extends a third
-    networks = raw.get("networks", whole["networks"])
+    validate(_without(whole, "probes", "tables", "figures") | _without(raw, "extends"), "study", str(path))
+    networks = families.listed(raw.get("networks", whole["networks"]), "networks")
     there = {f"{d}/{p}" for d, paths in networks.items() for p in paths}
-    taken = _without(whole, "probes", "tables", "figures")
-    taken["verdicts"] = [v for v in whole.get("verdicts", []) if there.issuperset(measured_by(v))]
+    taken = _without(whole, "probes", "tables", "figures", "published")
+    raw["published"] = _published_of(
+        raw.get("published", whole.get("published", {})), whole.get("published", {}), there
+    )
+    rows = works.answered(raw["published"])
+    verdicts = families.listed(whole.get("verdicts", []), "verdicts")
+    taken["verdicts"] = [
+        v for given in verdicts for v in works.written(given, rows) if there.issuperset(works.measured_by(v))
+    ]
     taken["datasets"] = {d: v for d, v in whole["datasets"].items() if d in networks}
     if isinstance(whole.get("seeds"), dict):
         taken["seeds"] = {d: n for d, n in whole["seeds"].items() if d in networks}
@@ -88,11 +97,40 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     return taken | _without(raw, "extends")
 
 
+def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
+    """Return the published items of a study that extends one, with the networks of that one which it has, too."""
+    known = works.mapping(_by_item(whole))
+    taken: dict[str, Any] = {}
+    for source, items in _by_item(wanted).items():
+        taken[source] = {name: given or None for name, given in items.items()}
+        for name in items:
+            if (source, name) not in known or items[name].get("rows") not in (None, whole[source][name]["rows"]):
+                continue
+            rows = {
+                row: {c: n for c, n in cells.items() if n is None or n in there}
+                for row, cells in known[source, name].written().items()
+            }
+            rows = {row: cells for row, cells in rows.items() if any(cells.values())}
+            held = {column for cells in rows.values() for column, network in cells.items() if network}
+            columns = {c: how for c, how in whole[source][name].get("columns", {}).items() if c in held}
+            given = {**_without(whole[source][name], "words"), "columns": columns, "rows": rows}
+            taken[source][name] = given if rows else None
+    return taken
+
+
+def _by_item(published: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the items of each work with what measures their rows; empty for an item that stands alone."""
+    return {
+        source: {i: items[i] or {} for i in items} if isinstance(items, dict) else {i: {} for i in items}
+        for source, items in published.items()
+    }
+
+
 def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
     given = given or {}
     module = given.get(plugins.KINDS[kind], name)
-    options = _without(given, plugins.KINDS[kind], "networks" if kind == "probes" else "")
     where = f"{plugins.KINDS[kind]} {name!r}"
+    options = families.listed(_without(given, plugins.KINDS[kind], "networks" if kind == "probes" else ""), where)
     return View(name, module, plugins.options(kind, module, options, where), tuple(given.get("networks", ())))
 
 
@@ -107,12 +145,22 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
             words.parse(word)
         except LayerwiseError as error:
             raise LayerwiseError(f"{where}: {error}") from None
+    if not layers:
+        raise LayerwiseError(f"{where}: its layers are repeated no times; name at least one")
     options = plugins.options("methods", given["method"], options, where)
     return SegmentSpec(name, given["method"], tuple(layers), options, tuple(given.get("uses", ())))
 
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
-    networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw.get("networks", {}).items()}
+    raw = raw | {"networks": families.listed(raw["networks"], "networks"), "name": name}
+    networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw["networks"].items()}
+    named = tuple(n for n in raw["segments"] if families.PLACEHOLDER.search(n))
+    raw["segments"] = families.concrete(raw["segments"], [p for paths in networks.values() for p in paths])
+    for path, label in (entry for paths in networks.values() for entry in paths.items()):
+        if not isinstance(label, str):
+            raise LayerwiseError(
+                f"networks: {path!r}: {label!r} is no label; name the numbers of a placeholder, if any"
+            )
     keep = raw.get("keep", [])
     given = raw.get("seeds", 5)
     seeds = {d: seed_list(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}
@@ -136,9 +184,10 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
         probes={n: _view("probes", n, v) for n, v in raw.get("probes", {}).items()},
         figures={n: _view("figures", n, v) for n, v in raw.get("figures", {}).items()},
         tables={n: _view("tables", n, v) for n, v in raw.get("tables", {}).items()},
-        published=raw.get("published", {}),
-        verdicts=raw.get("verdicts", []),
-        raw={**raw, "name": name},
+        published=_by_item(raw.get("published", {})),
+        verdicts=families.listed(raw.get("verdicts", []), "verdicts"),
+        raw=raw,
+        families=named,
     )
 
 

@@ -75,6 +75,10 @@ class Study:
         Paths whose features are kept on disk, as checkpoints on which the segments after them are fitted; None for all.
     readouts
         Features that are no class scores are scored by a linear read-out.
+    published
+        For each work, its items, each with what measures its rows; `works.mapped` reads it.
+    families
+        Names of segments that hold placeholders; `segments` has their members in use.
     seeds_together
         One job fits all seeds of a segment (saves a torch import a seed) rather than one.
     """
@@ -95,9 +99,10 @@ class Study:
     probes: dict[str, View]
     figures: dict[str, View]
     tables: dict[str, View]
-    published: dict[str, list[str]]
+    published: dict[str, dict[str, dict[str, Any]]]
     verdicts: list[dict[str, Any]]
     raw: dict[str, Any] = field(repr=False)
+    families: tuple[str, ...] = ()
 
     def paths(self, dataset: str) -> list[str]:
         """Return every node of a data set's trie, parents first, and what a node uses before it."""
@@ -176,7 +181,8 @@ class Study:
 
     def _named(self, name: str, path: str) -> SegmentSpec:
         if name not in self.segments:
-            raise LayerwiseError(f"network {path!r}: no segment {name!r}{nearest(name, self.segments)}")
+            hint = nearest(name, [*self.segments, *self.families])
+            raise LayerwiseError(f"network {path!r}: no segment {name!r}{hint}")
         return self.segments[name]
 
     @functools.cache  # noqa: B019
@@ -266,7 +272,8 @@ class Study:
 
     def view_digest(self, kind: str, name: str) -> str:
         """Return the digest that a figure or a table is made for."""
-        return digest_of([self._own(kind, name), self.published, self.title, self.results_digest()])
+        rows = self.published if hasattr(getattr(self, kind)[name].options, "item") else None  # which it shows
+        return digest_of([self._own(kind, name), rows, self.title, self.results_digest()])
 
     def verdicts_digest(self) -> str:
         """Return the digest that the verdicts are made for."""
@@ -279,11 +286,7 @@ class Study:
         views = [self.view_digest(kind, name) for kind in ("figures", "tables") for name in getattr(self, kind)]
         folder = plugins.PACKAGE / "report"
         code = plugins.code_digest(plugins.closure(folder / "page.py"))
-        page = [
-            path.read_text(encoding="utf-8")
-            for path in sorted(folder.iterdir())
-            if path.suffix != ".py" and path.is_file()
-        ]
+        page = [(folder / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", "sort.js")]
         return digest_of([views, self.verdicts_digest(), self.description, code, page])
 
     def asked_digests(self) -> dict[str, str]:

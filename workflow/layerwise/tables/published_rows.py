@@ -1,15 +1,18 @@
-"""Networks beside the values that a work publishes for them, and beside their controls: a row a published row."""
+"""Networks beside the values that a work publishes for them, and beside their controls: a row a published row.
+
+The rows, their columns and the networks are those that the study has under ``published``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from layerwise.errors import LayerwiseError, nearest
-from layerwise.results import published
+from layerwise.errors import LayerwiseError
 from layerwise.results.study_results import StudyResults
+from layerwise.study import works
 
 
 @dataclass(frozen=True)
@@ -18,31 +21,23 @@ class Options:
     """The work, such as dmn."""
     item: str
     """The published table, such as table2."""
-    rows: dict[str, dict[str, str]]
-    """For each published row, the network, as dataset/path, in each column."""
-    metrics: dict[str, dict[str, str]] = field(default_factory=dict)
-    """For a column, the published metric that it is held against and the measure that it shows: ``published`` and
-    ``measure``. A column that is not named shows test_accuracy, against nothing."""
 
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
-    here = (options.source, options.item)
-    known = {(v.row, v.metric): v.value for v in published.values() if (v.source, v.item) == here}
-    columns = list(dict.fromkeys(column for networks in options.rows.values() for column in networks))
+    item = works.mapped(results.study, options.source, options.item)
+    known = {(v.row, v.metric): v.value for v in works.values() if (v.source, v.item) == (options.source, options.item)}
+    columns = list(dict.fromkeys(column for networks in item.rows.values() for column in networks))
     rows = []
-    for name, networks in options.rows.items():
+    for name, networks in item.rows.items():
         row: dict[str, object] = {"row": name.replace("|", ": ").replace(",", ", ")}
         counts = []
         for column in columns:
-            how = options.metrics.get(column, {})
-            if "published" in how:
-                key = (name, how["published"])
-                if key not in known:
-                    said = {r for r, metric in known if metric == how["published"]}
-                    what = f"{options.source} {options.item} has no {how['published']} of {name!r}"
-                    raise LayerwiseError(f"table published_rows: {what}{nearest(name, said)}")
-                row[f"{column}_published"] = known[key]
-            measured, half, n = _measured(results, networks.get(column), how.get("measure", "test_accuracy"))
+            how = item.column(column)
+            if how.published:
+                if (name, how.published) not in known:
+                    raise LayerwiseError(f"{options.source} {options.item} has no {how.published} of {name!r}")
+                row[f"{column}_published"] = known[name, how.published]
+            measured, half, n = _measured(results, networks.get(column), how.measure)
             row |= {column: measured, f"{column}_half_width": half}
             counts += [n] if n else []
         rows.append(row | {"n": min(counts, default=0)})
