@@ -22,6 +22,7 @@ from layerwise import plugins
 from layerwise.contract import Features, Segment, Source, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layer_tools
+from layerwise.options import typed
 from layerwise.run import machine
 
 FLOATS = (np.float64, np.float32)
@@ -78,7 +79,7 @@ class Network(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         given = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
         try:
-            options = plugins.typed(method.Options, given, name, method.__name__)
+            options = typed(method.Options, given, name, method.__name__)
             device = machine.device(self.device)
             train, valid = self._hold_out(train, task, seed)
             segment = Segment(words, train.shape, task.outputs)

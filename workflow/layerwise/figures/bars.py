@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
+from layerwise.options import Bounded
 from layerwise.results import published
 from layerwise.results.study_results import StudyResults
 
@@ -23,7 +24,7 @@ LONG = 7  # letters of a label that still stands upright
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     panels: dict[str, dict[str, dict[str, str]]]
     """For each data set, the rows and their bars: {dataset: {row: {kind: path}}}, a row as published without
     ``dataset|``."""
