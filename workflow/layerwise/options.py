@@ -93,7 +93,7 @@ class Bounded:
         own = getattr(cls, "__post_init__", None)
 
         def post_init(self: Any) -> None:
-            wanted = hints(type(self))
+            wanted = hints(self.__class__)
             for field in dataclasses.fields(self):
                 value = _typed(getattr(self, field.name), wanted[field.name], field.name)
                 object.__setattr__(self, field.name, value)
@@ -144,7 +144,7 @@ def in_words(metadata: tuple[Any, ...], kinds: dict[str, _Kind] = ON_NUMBERS) ->
 
 
 def spelled(hint: Any, bounds: bool = True) -> str:
-    """Return an annotation as text, such as ``float above 0 and at most 1 | None``."""
+    """Return an annotation as text, such as ``float above 0 and at most 1 | None``, or as code without its bounds."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         length = in_words(args[1:], ON_LENGTHS)
@@ -153,7 +153,8 @@ def spelled(hint: Any, bounds: bool = True) -> str:
     if origin in (typing.Union, types.UnionType):
         return " | ".join(spelled(arm, bounds) for arm in args)
     if origin is Literal:
-        return f"Literal[{', '.join(map(repr, args))}]"
+        values = ", ".join(map(repr, args))
+        return f"{{{values}}}" if bounds else f"Literal[{values}]"
     if args:
         return f"{origin.__name__}[{', '.join('...' if a is Ellipsis else spelled(a, bounds) for a in args)}]"
     return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))

@@ -91,7 +91,7 @@ def options_class(kind: str, name: str) -> type:
         what = f"{KINDS[kind]} {name!r}: Options in {path.name} may use the standard library"
         said = " ".join(str(error).split())
         raise LayerwiseError(f"{what}, layerwise.errors and layerwise.options alone ({said})") from None
-    if not dataclasses.is_dataclass(cls):
+    if not dataclasses.is_dataclass(space["Options"]):
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")
     return cls
 
@@ -118,12 +118,16 @@ def _is_free(module: str) -> bool:
 
 def documentation(kind: str, name: str) -> dict[str, str]:
     """Return the text that documents each option: the string that follows the field."""
-    path = file(kind, name)
-    body = next(n.body for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Options")
-    pairs = itertools.pairwise(body)
+    return documentation_of(file(kind, name), "Options")
+
+
+def documentation_of(path: Path, cls: str) -> dict[str, str]:
+    """Return the text that documents each field of a class in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls)
     return {
         field.target.id: " ".join(str(ast.literal_eval(text.value)).split())
-        for field, text in pairs
+        for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
     }
