@@ -140,7 +140,10 @@ def bounds_of(metadata: tuple[Any, ...], kinds: dict[str, _Kind] = ON_NUMBERS) -
 
 def in_words(metadata: tuple[Any, ...], kinds: dict[str, _Kind] = ON_NUMBERS) -> str:
     """Return bounds as text, such as ``above 0 and at most 1``."""
-    return " and ".join(kinds[kind].words.format(f"{bound:g}") for kind, bound in bounds_of(metadata, kinds))
+    shown = [
+        (kind, bound if isinstance(bound, int) else f"{float(bound):g}") for kind, bound in bounds_of(metadata, kinds)
+    ]
+    return " and ".join(kinds[kind].words.format(bound) for kind, bound in shown)
 
 
 def spelled(hint: Any, bounds: bool = True) -> str:
