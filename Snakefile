@@ -28,4 +28,4 @@ onstart:
 rule all:
     default_target: True
     input:
-        targets(STUDIES[config["study"]]),
+        functools.partial(targets, name=config["study"]),

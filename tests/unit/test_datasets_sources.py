@@ -13,7 +13,8 @@ from PIL import Image
 from layerwise import plugins
 from layerwise.errors import LayerwiseWarning
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.options import files, split_options
+from layerwise.preparation.folder import files
+from layerwise.preparation.options import split_options
 from layerwise.preparation.prepare import prepare
 
 

@@ -6,17 +6,18 @@ Every verb can be typed by hand, and none needs Snakemake or DVC.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import textwrap
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from layerwise import __version__, environment, plugins, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.study import file as study_file
-from layerwise.study import model as study
-from layerwise.study import trie
+from layerwise.study import model, trie
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,16 +72,22 @@ def _parser() -> argparse.ArgumentParser:
             if word == "--device":
                 p.add_argument(word, default="auto", help="auto, cpu or cuda")
                 p.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+            elif word == "--done":
+                p.add_argument(
+                    word, type=Path, metavar="FILE", help="write down, last, what was made: Snakemake's file"
+                )
             elif word == "--data-root":
                 p.add_argument(word, type=Path, default=Path("data"), help="folder of downloaded data sets")
+            elif word.startswith("["):
+                p.add_argument(word.strip("[]"), nargs="?")
             else:
                 p.add_argument(word)
 
-    node = ("dataset", "path", "--device")
+    node = ("dataset", "path", "--device", "--done")
     verb(_dataset, "prepare a data set", "dataset", "--data-root")
-    verb(_fit, "fit the last segment of a path on the features of the one before (torchrun: shared)", *node)
-    verb(_represent, "run a fitted segment over every split, and score what comes out", *node)
-    verb(_probe, "look at a fitted network through a probe", "name", *node)
+    verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *node)
+    verb(_represent, "write what a fitted segment gives on every split, a checkpoint for its children", *node)
+    verb(_probe, "look at fitted networks through a probe", "name", "dataset", "[path]", "--device", "--done")
     verb(_fits, "gather all fits of a study in fits.csv")
     verb(_figure, "draw a figure, as SVG and PNG", "name")
     verb(_table, "make a table, as CSV and Markdown", "name")
@@ -95,65 +102,66 @@ def _parser() -> argparse.ArgumentParser:
 # ---------------------------------------------------------------- one verb a rule
 
 
-def _plan(args: argparse.Namespace) -> study.Study:
+def _plan(args: argparse.Namespace) -> model.Study:
     return study_file.load(args.study, args.seeds, args.left_out)
 
 
 def _dataset(args: argparse.Namespace) -> None:
-    from layerwise.run import steps
+    from layerwise.run import records
 
-    steps.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
+    records.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
 
 
-def _each_seed(args: argparse.Namespace, step: str) -> None:
+def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..., str], named: str) -> None:
+    """Take a step on nodes, for every seed; then write down what was made, where that is asked for."""
     from layerwise.closed import shards
-    from layerwise.run import machine, steps
+    from layerwise.run import machine, records
 
     plan = _plan(args)
-    _known(plan, args.dataset, args.path)
+    for path in paths:
+        plan.demand(args.dataset, path)
     on = machine.device(args.device)
-    if step == "fit":
+    if named == "fit":
         shards.join(on)
     machine.deterministic(on, args.threads)
     machine.keep_freed_memory()
-    data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds_of(args.dataset):
-        node = trie.Node(plan.name, args.dataset, seed, args.path)
-        print(f"{step} {node}: {getattr(steps, step)(plan, node, data, on)}", flush=True)
+    data = records.read_dataset(plan, args.dataset)
+    made: dict[str, str] = {}
+    for path in paths:
+        for seed in plan.seeds_of(args.dataset):
+            node = trie.Node(plan.name, args.dataset, seed, path)
+            print(f"{named} {node}: {step(plan, node, data, on)}", flush=True)
+            if args.done and shards.rank() == 0:
+                made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
+    if made:
+        store.write_json(args.done, {"made": made})
     shards.leave()
 
 
-def _known(plan: study.Study, dataset: str, path: str) -> None:
-    if dataset not in plan.datasets:
-        raise LayerwiseError(f"{dataset!r} is no data set of the study {plan.name}: {', '.join(plan.datasets)}")
-    if path not in plan.paths(dataset):
-        raise LayerwiseError(f"{path!r} is no path of {dataset!r} in the study {plan.name}; see the verb show")
-
-
 def _fit(args: argparse.Namespace) -> None:
-    _each_seed(args, "fit")
+    from layerwise.run import node
+
+    _each_seed(args, [args.path], node.fit, "fit")
 
 
 def _represent(args: argparse.Namespace) -> None:
-    _each_seed(args, "represent")
+    from layerwise.run import node
+
+    _each_seed(args, [args.path], node.represent, "represent")
 
 
 def _probe(args: argparse.Namespace) -> None:
-    from layerwise.run import machine, steps
+    from layerwise.run import probe
 
     plan = _plan(args)
-    _known(plan, args.dataset, args.path)
     view = _view(plan, "probes", args.name)
-    on = machine.device(args.device)
-    machine.deterministic(on, args.threads)
-    machine.keep_freed_memory()
-    data = steps.read_dataset(plan, args.dataset)
-    for seed in plan.seeds_of(args.dataset):
-        node = trie.Node(plan.name, args.dataset, seed, args.path)
-        print(f"probe {args.name} {node}: {steps.probe(plan, view, node, data, on)}", flush=True)
+    paths = [args.path] if args.path else [p for n, d, p in plan.looks() if (n, d) == (args.name, args.dataset)]
+    if not paths:
+        raise LayerwiseError(f"probe {args.name!r} looks at no network of {args.dataset!r} in the study {plan.name}")
+    _each_seed(args, paths, functools.partial(probe.probe, view=view), f"probe {args.name}")
 
 
-def _view(plan: study.Study, kind: str, name: str) -> study.View:
+def _view(plan: model.Study, kind: str, name: str) -> model.View:
     from layerwise.errors import nearest
 
     views = getattr(plan, kind)
@@ -163,13 +171,20 @@ def _view(plan: study.Study, kind: str, name: str) -> study.View:
 
 
 def _fits(args: argparse.Namespace) -> None:
-    from layerwise.results import study_results as results
+    from layerwise.results import collect, made
 
     plan = _plan(args)
     if args.left_out:
-        store.write_csv(plan.elsewhere, results.collect_elsewhere(plan))
+        store.write_csv(plan.elsewhere, collect.collect_elsewhere(plan))
     else:
-        store.write_csv(trie.home(plan.name) / "fits.csv", results.collect(plan))
+        try:
+            table = collect.collect(plan)
+        except LayerwiseError:
+            for node in collect.owed(plan):  # what Snakemake believes to be made, and is not
+                plan.marker(node.dataset, plan.group(node.dataset, node.seed), node.path).unlink(missing_ok=True)
+            raise
+        with made.making(plan, "fits", plan.results_digest(), [trie.home(plan.name) / "fits.csv"]) as (path,):
+            store.write_csv(path, table)
 
 
 def _figure(args: argparse.Namespace) -> None:
@@ -189,12 +204,14 @@ def _table(args: argparse.Namespace) -> None:
 
 
 def _verdicts(args: argparse.Namespace) -> None:
-    from layerwise.results import published
-    from layerwise.results import study_results as results
+    from layerwise.results import made, published, study_results
 
     plan = _plan(args)
-    made = results.StudyResults(plan)
-    store.write_csv(trie.home(plan.name) / "verdicts.csv", published.verdicts(plan, made.fits, made.elsewhere))
+    results = study_results.StudyResults(plan)
+    table = published.verdicts(plan, results.fits, results.elsewhere)
+    digest = made.view_digest(plan, plan.verdicts_digest())
+    with made.making(plan, "verdicts", digest, [trie.home(plan.name) / "verdicts.csv"]) as (path,):
+        store.write_csv(path, table)
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -219,10 +236,11 @@ def _all(args: argparse.Namespace) -> None:
     for dataset in plan.networks:
         run("dataset", dataset, *seeds, "--data-root", str(args.data_root))
         for path in plan.paths(dataset):
-            for verb in ("fit", "represent"):
-                run(verb, dataset, path, *seeds, *where)
-    for name, dataset, path in plan.looks():
-        run("probe", name, dataset, path, *seeds, *where)
+            run("fit", dataset, path, *seeds, *where)
+            if plan.kept(path):
+                run("represent", dataset, path, *seeds, *where)
+    for name, dataset in dict.fromkeys((name, dataset) for name, dataset, _ in plan.looks()):
+        run("probe", name, dataset, *seeds, *where)
     run("fits", *seeds)
     if args.left_out:
         print(f"measured: {plan.elsewhere}; beside the study on another machine it counts in tables and verdicts")

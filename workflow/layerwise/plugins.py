@@ -167,6 +167,12 @@ def represent_sources() -> list[Path]:
     return closure(PACKAGE / "layers" / "build.py", PACKAGE / "run" / "scores.py")
 
 
+@functools.cache
+def represent_digest() -> str:
+    """Return the digest of the code that runs the layers of a fit and scores what they give."""
+    return code_digest(represent_sources())
+
+
 def closure(*files: Path) -> list[Path]:
     """Return the files, and those of the package that they import, directly or through another."""
     todo, seen = list(files), []

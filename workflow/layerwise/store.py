@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -106,27 +105,42 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise LayerwiseError(f"{path}: cut short, or not a safetensors file; delete it and run again") from None
 
 
+def describe(path: Path, name: str) -> tuple[int, tuple[int, ...], Any]:
+    """Return the number of rows of a tensor in a file, the shape of one row, and its type."""
+    with _opened(path) as file:
+        if name not in file.keys():  # noqa: SIM118  (no mapping)
+            raise LayerwiseError(f"{path}: holds no {name!r}; delete it and run again")
+        part = file.get_slice(name)
+        rows, *shape = part.get_shape()
+        return rows, tuple(shape), part[:0].dtype
+
+
+def read_rows(path: Path, name: str, size: int) -> Iterator[Any]:
+    """Read a tensor of a file, so many rows at once."""
+    with _opened(path) as file:
+        part = file.get_slice(name)
+        for first in range(0, part.get_shape()[0], size):
+            yield part[first : first + size]
+
+
 def read_notes(path: Path) -> dict[str, str]:
     """Read the notes in the header of a file of tensors."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of tensors; LayerwiseError where it is missing, cut short or something else."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+            yield file
     except FileNotFoundError:
         raise LayerwiseError(f"{path}: no such file; run the step that makes it") from None
     except (SafetensorError, OSError, ValueError):
         raise LayerwiseError(f"{path}: cut short, or not a safetensors file; delete it and run again") from None
-
-
-def link(path: Path, other: Path) -> None:
-    """Give a file a second name, or make a copy where the file system has no such links."""
-    with replacing(other) as temporary:
-        temporary.unlink()
-        try:
-            os.link(path, temporary)
-        except OSError:
-            shutil.copy2(path, temporary)
 
 
 @contextlib.contextmanager

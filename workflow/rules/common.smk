@@ -1,191 +1,230 @@
-# What the rules share: the studies, and functions from a study and wildcards to files.
-import os
-import re
+# What the rules share: a study that is asked for, read once, and functions from wildcards to its files and digests.
+import functools
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from layerwise import environment, plugins
-from layerwise.study import file as study_file, model as studies, schema
-from layerwise.preparation.folder import files
+from layerwise import environment
 from layerwise.errors import LayerwiseError
-from layerwise.study.trie import Node, SPLITS, dataset_folder
+from layerwise.preparation.folder import files
+from layerwise.results.made import forget_stale
+from layerwise.study import file as study_file
+from layerwise.study import model, schema
+from layerwise.study.trie import prefixes
 
 environment.pass_to_jobs()
 environment.forget_dead_runs(Path(".snakemake"))
 
-
-def here(paths):
-    """Paths as seen from the working directory: a clone that moves is not another workflow."""
-    return [Path(os.path.relpath(path)) for path in paths]
-
-
 try:
     schema.validate(config, "config", "config.yaml")
     config = schema.with_defaults(config, "config")
-    STUDIES = {path.stem: study_file.load(path, config["seeds"]) for path in sorted(Path("studies").glob("*.yaml"))}
-    if config["study"] not in STUDIES:
-        study_file.load(f"studies/{config['study']}.yaml")  # says which studies there are
 except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 
 GPU = int(config["device"] == "cuda")
-SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, next(iter(STUDIES.values())).seeds)])
-# What a job does for all seeds is one rule for each list of seeds; the first has the plain name.
-PARTS = [(part, f"_{i}" if i > 1 else "") for plan in STUDIES.values() for i, part in enumerate(plan.parts(), 1)]
+SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, model.seed_list(config["seeds"]))])
 
 
-# ------------------------------------------------------------ patterns of outputs
+wildcard_constraints:
+    study="[A-Za-z0-9_-]+",
+    dataset="[A-Za-z0-9_-]+",
+    group="seeds|seed[0-9]+",
+    path="[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+    name="[A-Za-z0-9_-]+",
 
 
-def each_seed(plan, *names):
-    """Files of a node: of one seed (a wildcard), or of all seeds where one job fits them together."""
-    folder = f"results/{plan.name}/networks/{{dataset}}/seed{{seed}}/{{path}}"
-    patterns = [f"{folder}/{name}" for name in names]
-    if not plan.seeds_together:
-        return patterns
-    return [p.replace("{seed}", str(s)) for s in plan.seeds for p in patterns]
+def said(function):
+    """Let a user's mistake, in a study that a target asks for, be one line in place of a traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args, **more):
+        try:
+            return function(*args, **more)
+        except LayerwiseError as error:
+            sys.exit(f"layerwise: {error}")
+
+    return wrapped
 
 
-def aside(plan, top, rule, ending):
-    """A log or benchmark beside the results, with the wildcards of the rule's outputs."""
-    seed = "" if plan.seeds_together else "seed{seed}/"
-    return f"{top}/{plan.name}/{rule}/{{dataset}}/{seed}{{path}}.{ending}"
+@functools.cache
+def study(name):
+    """A study, read when it is first asked for: one that is not stops no other."""
+    return study_file.load(f"studies/{name}.yaml", config["seeds"])
 
 
-def any_of(names):
-    """A wildcard constraint that takes these names alone."""
-    return "|".join(map(re.escape, sorted(names))) or "(?!)"
+# ------------------------------------------------------------ where things lie
 
 
-# ------------------------------------------------------------ inputs from a study and wildcards
+def made(study, *, dataset="{dataset}", group="{group}", path="{path}", name="node"):
+    """The one file that Snakemake knows of a node and a group of seeds: written last, it says what was made."""
+    return f"results/{study}/networks/{dataset}/{group}/{path}/{name}.json"
 
 
-def nodes(plan, wildcards):
-    """The nodes that a job works on."""
-    seeds = plan.seeds if plan.seeds_together else [int(wildcards.seed)]
-    return [Node(plan.name, wildcards.dataset, s, wildcards.path) for s in seeds]
+def each_group(plan, dataset, path, name="node"):
+    return [str(plan.marker(dataset, group, path, name)) for group in plan.groups(dataset)]
 
 
-def seeds_of(plan, wildcards):
-    return [node.seed for node in nodes(plan, wildcards)]
+def known(wildcards):
+    """The study of a job, once its data set, seeds and path are known to be of it."""
+    plan = study(wildcards.study)
+    plan.demand(wildcards.dataset, wildcards.get("path"))
+    if "group" in wildcards.keys() and wildcards.group not in plan.groups(wildcards.dataset):
+        has = ", ".join(plan.groups(wildcards.dataset))
+        raise LayerwiseError(f"{wildcards.group!r} is no group of seeds of {wildcards.dataset!r} here: {has}")
+    return plan
 
 
-def taken_in(plan, wildcards, splits=SPLITS):
-    """What the segments of a job take in: the features of their parents, and the records that vouch for them."""
-    folders = {node.source for node in nodes(plan, wildcards)}
-    files = [f / f"{split}.safetensors" for f in folders for split in splits]
-    records = [n.parent.folder / "fit.json" for n in nodes(plan, wildcards) if n.parent]
-    root = dataset_folder(plan.name, wildcards.dataset)
-    # Every step reads the labels, which lie with the data set alone.
-    files += [root / f"{split}.safetensors" for split in splits]
-    return sorted({*files, *records, root / "dataset.json"})
+# ------------------------------------------------------------ what a job takes in
 
 
-def fit_inputs(plan, wildcards):
-    """What a fit takes in: training and validation features, and the networks that its segment looks at."""
-    used = [
-        Node(plan.name, node.dataset, node.seed, path)
-        for node in nodes(plan, wildcards)
-        for path in plan.segment(wildcards.path).uses
-    ]
-    return taken_in(plan, wildcards, ("train", "valid")) + [
-        node.folder / name for node in used for name in ("segment.safetensors", "fit.json")
-    ]
+def dataset_of(plan, dataset):
+    return f"results/{plan.name}/datasets/{dataset}/dataset.json"
 
 
-def of_nodes(plan, wildcards, names):
-    """Files in the folders of the nodes that a job works on."""
-    return [node.folder / name for node in nodes(plan, wildcards) for name in names]
-
-
-def fit_code(plan, wildcards):
-    return here(plugins.sources("methods", plan.segment(wildcards.path).method))
-
-
-def fit_spec(plan, wildcards):
-    """The digest of what a fit depends on, apart from its input files: another option is another digest."""
-    spec = {**plan.segment_spec(wildcards.path), "code": None}
-    return studies.digest_of(spec)
-
-
-def dataset_inputs(plan, wildcards):
-    """The code of a source, and the user's own files where the source reads them."""
-    source, options, _ = plan.dataset(wildcards.dataset)
-    try:
-        return here(plugins.sources("datasets", source) + files(options))
-    except LayerwiseError as error:
-        sys.exit(f"layerwise: {error}")
-
-
-def dataset_spec(plan, wildcards):
-    return studies.digest_of({**plan.dataset_spec(wildcards.dataset), "code": None})
-
-
-def targets(plan):
-    """What a whole study ends in."""
-    return [f"results/{plan.name}/{name}" for name in plan.targets()]
-
-
-def elsewhere(plan):
-    """Fits from another machine of what a study leaves out here, where there are any."""
-    return here([plan.elsewhere]) if plan.left_out and plan.elsewhere.is_file() else []
-
-
-def scored(plan):
-    """The records of all fits of a study."""
-    return [node.folder / name for node in plan.nodes() for name in ("fit.json", "score.json")]
-
-
-def kept(plan):
-    """The features that a study marks to keep."""
-    return [node.folder / f"{split}.safetensors" for node in plan.nodes() if plan.kept(node.path) for split in SPLITS]
-
-
-def seen(plan):
-    """What the probes of a study wrote down."""
+@said
+def images(wildcards):
+    """The user's own files, where the source of a data set reads them."""
     return [
-        Node(plan.name, dataset, seed, path).folder / f"{probe}.csv"
-        for probe, dataset, path in plan.looks()
-        for seed in plan.seeds_of(dataset)
+        str(path).replace("{", "{{").replace("}", "}}")
+        for path in files(known(wildcards).dataset(wildcards.dataset)[1])
     ]
 
 
-def lineage(plan, wildcards):
-    """The fits of all segments of a network, and the data set that a probe sends through them."""
-    fits = [
-        each.folder / name
-        for node in nodes(plan, wildcards)
-        for each in node.lineage
-        for name in ("segment.safetensors", "fit.json")
+@said
+def before(wildcards):
+    """What has to be made before a node: the data set, its parent, its nearest checkpoint, networks that it looks at."""
+    plan, path = known(wildcards), wildcards.path
+    *parents, _ = prefixes(path)
+    here = functools.partial(made, plan.name, dataset=wildcards.dataset, group=wildcards.group)
+    kept = [p for p in parents if plan.kept(p)]
+    return [
+        dataset_of(plan, wildcards.dataset),
+        *(here(path=p) for p in [*parents[-1:], *plan.segment(path).uses]),
+        *(here(path=p, name="features") for p in kept[-1:]),
     ]
-    root = dataset_folder(plan.name, wildcards.dataset)
-    return fits + [root / name for name in (*(f"{split}.safetensors" for split in SPLITS), "dataset.json")]
 
 
-def code_of(name):
-    """A file of the package, and those that it imports."""
-    return here(plugins.closure(plugins.PACKAGE / name))
+@said
+def fitted(wildcards):
+    """A node itself, for what is done with it."""
+    plan = known(wildcards)
+    return [dataset_of(plan, wildcards.dataset), made(**wildcards_of(wildcards))]
 
 
-def probe_code(plan, wildcards):
-    return here(plugins.sources("probes", plan.probes[wildcards.probe].module))
+def wildcards_of(wildcards):
+    return {key: wildcards[key] for key in ("study", "dataset", "group", "path")}
 
 
-def probe_inputs(plan, wildcards):
-    """What the last segment of a network takes in, for a probe that follows its training; none for any other."""
-    return fit_inputs(plan, wildcards) if plan.follows(wildcards.probe) else []
+@said
+def looked_at(wildcards):
+    """The networks of a data set that a probe looks at."""
+    plan = known(wildcards)
+    here = functools.partial(made, plan.name, dataset=wildcards.dataset, group=wildcards.group)
+    paths = [p for n, d, p in plan.looks() if (n, d) == (wildcards.name, wildcards.dataset)]
+    return [dataset_of(plan, wildcards.dataset), *(here(path=p) for p in paths)]
 
 
-def probe_spec(plan, wildcards):
-    return plan.view_digest("probes", wildcards.probe)
+@said
+def gathered(wildcards):
+    """All nodes of a study."""
+    plan = study(wildcards.study)
+    nodes = [file for d in plan.networks for p in plan.paths(d) for file in each_group(plan, d, p)]
+    return [*(dataset_of(plan, d) for d in plan.networks), *nodes]
 
 
-def view_code(plan, kind, wildcards):
-    return here(plugins.sources(kind, getattr(plan, kind)[wildcards.name].module))
+@said
+def elsewhere(wildcards):
+    """Fits from another machine of what a study leaves out here, where there are any."""
+    plan = study(wildcards.study)
+    return [str(plan.elsewhere)] if plan.left_out and plan.elsewhere.is_file() else []
 
 
-def view_spec(plan, kind, wildcards):
-    return plan.view_digest(kind, wildcards.name)
+@said
+def seen(wildcards):
+    """What the probes of a study wrote down."""
+    plan = study(wildcards.study)
+    looks = dict.fromkeys((name, dataset) for name, dataset, _ in plan.looks())
+    return [
+        f"results/{plan.name}/networks/{d}/{group}/probe.{name}.json" for name, d in looks for group in plan.groups(d)
+    ]
+
+
+@said
+def checkpoints(wildcards):
+    """The features that a study keeps."""
+    plan = study(wildcards.study)
+    return [
+        file
+        for d in plan.networks
+        for p in plan.paths(d)
+        if plan.kept(p)
+        for file in each_group(plan, d, p, "features")
+    ]
+
+
+@said
+def targets(wildcards, name=None):
+    """What a whole study ends in."""
+    plan = study(name or wildcards.study)
+    forget_stale(plan, "fits", plan.results_digest())
+    return [f"results/{plan.name}/{target}" for target in plan.targets()]
+
+
+@said
+def shown(wildcards):
+    """What the report of a study shows."""
+    return [name for name in targets(wildcards) if not name.endswith("/report.html")]
+
+
+# ------------------------------------------------------------ what a job is done for, as digests
+
+
+@said
+def seeds(wildcards):
+    plan = known(wildcards)
+    return (
+        plan.seeds_of(wildcards.dataset) if wildcards.group == "seeds" else [int(wildcards.group.removeprefix("seed"))]
+    )
+
+
+@said
+def dataset_digest(wildcards):
+    return model.digest_of(known(wildcards).dataset_spec(wildcards.dataset))
+
+
+@said
+def node_digest(wildcards):
+    return known(wildcards).plan_digest(wildcards.dataset, wildcards.path)
+
+
+@said
+def probe_digest(wildcards):
+    plan = known(wildcards)
+    nodes = [plan.plan_digest(d, p) for n, d, p in plan.looks() if (n, d) == (wildcards.name, wildcards.dataset)]
+    return model.digest_of([plan.probe_digest(wildcards.name), nodes])
+
+
+@said
+def results_digest(wildcards):
+    return study(wildcards.study).results_digest()
+
+
+@said
+def figure_digest(wildcards):
+    return study(wildcards.study).view_digest("figures", wildcards.name)
+
+
+@said
+def table_digest(wildcards):
+    return study(wildcards.study).view_digest("tables", wildcards.name)
+
+
+@said
+def verdicts_digest(wildcards):
+    return study(wildcards.study).verdicts_digest()
+
+
+@said
+def report_digest(wildcards):
+    return study(wildcards.study).report_digest()

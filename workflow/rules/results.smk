@@ -1,149 +1,125 @@
-# What a study comes to: all fits in one table, figures, tables, verdicts, the report page; and a target per study.
-for plan in STUDIES.values():
+# What a study comes to: all fits in one table, figures, tables, verdicts, the report page. Each knows by digest what it
+# is made for, so that a job that failed is owed until it is done, whatever stands there of an earlier run.
+rule fits:
+    input:
+        gathered,
+    output:
+        "results/{study}/.made/fits.json",
+    log:
+        "logs/{study}/fits.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=results_digest,
+    message:
+        "gather the fits of {wildcards.study}"
+    shell:
+        "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+
+
+rule verdicts:
+    input:
+        "results/{study}/.made/fits.json",
+        elsewhere,
+    output:
+        report(
+            "results/{study}/verdicts.csv",
+            caption="../report/verdicts.rst",
+            category="{study}",
+            labels={"what": "verdicts"},
+        ),
+    log:
+        "logs/{study}/verdicts.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=verdicts_digest,
+    message:
+        "hold {wildcards.study} against the published values"
+    shell:
+        "python -m layerwise verdicts studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        "results/{study}/.made/fits.json",
+        elsewhere,
+        seen,
+    output:
+        report(
+            "results/{study}/figures/{name}.svg",
+            caption="../report/figure.rst",
+            category="{study}",
+            subcategory="figures",
+            labels={"what": "{name}"},
+        ),
+        "results/{study}/figures/{name}.png",
+    log:
+        "logs/{study}/figures/{name}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=figure_digest,
+    message:
+        "draw {wildcards.name}"
+    shell:
+        "python -m layerwise figure studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+
+
+rule table:
+    input:
+        "results/{study}/.made/fits.json",
+        elsewhere,
+        seen,
+    output:
+        report(
+            "results/{study}/tables/{name}.csv",
+            caption="../report/table.rst",
+            category="{study}",
+            subcategory="tables",
+            labels={"what": "{name}"},
+        ),
+        "results/{study}/tables/{name}.md",
+    log:
+        "logs/{study}/tables/{name}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=table_digest,
+    message:
+        "make table {wildcards.name}"
+    shell:
+        "python -m layerwise table studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+
+
+rule report:
+    input:
+        shown,
+        checkpoints,
+    output:
+        "results/{study}/report.html",
+    log:
+        "logs/{study}/report.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=report_digest,
+    message:
+        "write the report of {wildcards.study}"
+    shell:
+        "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+
+
+# A target for each study, by the name of its file, which is not read until it is asked for.
+for name in study_file.names(Path("studies"), taken=set(rules.__dict__)):
 
     rule:
         name:
-            f"{plan.name}_networks"
+            name
         input:
-            scored(plan),
-            kept(plan),
-            seen(plan),
-
-    rule:
-        name:
-            f"{plan.name}_fits"
-        input:
-            nodes=scored(plan),
-            datasets=[dataset_folder(plan.name, d) / "dataset.json" for d in plan.networks],
-        output:
-            f"results/{plan.name}/fits.csv",
-        log:
-            f"logs/{plan.name}/fits.log",
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            study=plan.file,
-            seeds=SEEDS,
-            labels=plan.networks,
-        message:
-            "gather the fits of {params.study}"
-        shell:
-            "python -m layerwise fits {params.study} {params.seeds} > {log} 2>&1"
-
-    rule:
-        name:
-            f"{plan.name}_verdicts"
-        input:
-            fits=f"results/{plan.name}/fits.csv",
-            elsewhere=elsewhere(plan),
-            code=code_of("published.py"),
-            published=here([plugins.PACKAGE / "published.csv"]),
-        output:
-            report(
-                f"results/{plan.name}/verdicts.csv",
-                caption="../report/verdicts.rst",
-                category=plan.name,
-                labels={"what": "verdicts"},
-            ),
-        log:
-            f"logs/{plan.name}/verdicts.log",
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            study=plan.file,
-            seeds=SEEDS,
-            rows=[plan.published, plan.verdicts],
-        message:
-            "hold {params.study} against the published values"
-        shell:
-            "python -m layerwise verdicts {params.study} {params.seeds} > {log} 2>&1"
-
-    rule:
-        name:
-            f"{plan.name}_figure"
-        input:
-            fits=f"results/{plan.name}/fits.csv",
-            probes=seen(plan),
-            code=partial(view_code, plan, "figures"),
-        output:
-            report(
-                f"results/{plan.name}/figures/{{name}}.svg",
-                caption="../report/figure.rst",
-                category=plan.name,
-                subcategory="figures",
-                labels={"what": "{name}"},
-            ),
-            f"results/{plan.name}/figures/{{name}}.png",
-        log:
-            f"logs/{plan.name}/figures/{{name}}.log",
-        wildcard_constraints:
-            name=any_of(plan.figures),
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            study=plan.file,
-            seeds=SEEDS,
-            spec=partial(view_spec, plan, "figures"),
-        message:
-            "draw {wildcards.name}"
-        shell:
-            "python -m layerwise figure {params.study} {wildcards.name} {params.seeds} > {log} 2>&1"
-
-    rule:
-        name:
-            f"{plan.name}_table"
-        input:
-            fits=f"results/{plan.name}/fits.csv",
-            elsewhere=elsewhere(plan),
-            probes=seen(plan),
-            code=partial(view_code, plan, "tables"),
-        output:
-            report(
-                f"results/{plan.name}/tables/{{name}}.csv",
-                caption="../report/table.rst",
-                category=plan.name,
-                subcategory="tables",
-                labels={"what": "{name}"},
-            ),
-            f"results/{plan.name}/tables/{{name}}.md",
-        log:
-            f"logs/{plan.name}/tables/{{name}}.log",
-        wildcard_constraints:
-            name=any_of(plan.tables),
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            study=plan.file,
-            seeds=SEEDS,
-            spec=partial(view_spec, plan, "tables"),
-        message:
-            "make table {wildcards.name}"
-        shell:
-            "python -m layerwise table {params.study} {wildcards.name} {params.seeds} > {log} 2>&1"
-
-    rule:
-        name:
-            f"{plan.name}_report"
-        input:
-            made=[name for name in targets(plan) if name != f"results/{plan.name}/report.html"],
-            code=code_of("report.py") + here(sorted((plugins.PACKAGE / "report_page").iterdir())),
-        output:
-            f"results/{plan.name}/report.html",
-        log:
-            f"logs/{plan.name}/report.log",
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            study=plan.file,
-            seeds=SEEDS,
-            said=[plan.title, plan.description],
-        message:
-            "write the report of {params.study}"
-        shell:
-            "python -m layerwise report {params.study} {params.seeds} > {log} 2>&1"
-
-    rule:
-        name:
-            plan.name
-        input:
-            targets(plan),
+            functools.partial(targets, name=name),

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from layerwise import plugins, store
 from layerwise.figures._style import PIXELS_PER_INCH, STYLE
+from layerwise.results import made
 from layerwise.results.study_results import StudyResults
 from layerwise.study.model import View
 from layerwise.study.trie import home
@@ -33,7 +34,24 @@ def make(results: StudyResults, view: View) -> None:
     module, options = opened(view)
     with matplotlib.rc_context(STYLE):
         figure = module.draw(results, options)
-        save(figure, home(results.study.name) / "figures" / view.name, module.caption(results, options))
+        caption = module.caption(results, options)
+        with made.making(results.study, f"figures/{view.name}", digest(results, view), files(results, view)):
+            save(figure, home(results.study.name) / "figures" / view.name, caption)
+
+
+def check(results: StudyResults, view: View) -> Path:
+    """Return the SVG of a figure; LayerwiseError where it was made for anything else than the study asks for now."""
+    made.check(results.study, f"figures/{view.name}", digest(results, view), files(results, view), "figure")
+    return files(results, view)[0]
+
+
+def files(results: StudyResults, view: View) -> list[Path]:
+    stem = home(results.study.name) / "figures" / view.name
+    return [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+
+
+def digest(results: StudyResults, view: View) -> str:
+    return made.view_digest(results.study, results.study.view_digest("figures", view.name))
 
 
 def opened(view: View) -> tuple[Any, Any]:

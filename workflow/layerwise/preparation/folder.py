@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
 
@@ -79,3 +80,9 @@ def _folders(path: Path) -> list[Path]:
     """Return the folders in a folder, sorted by name; none where it does not exist."""
     inside = path.iterdir() if path.is_dir() else ()
     return sorted(each for each in inside if each.is_dir() and not each.name.startswith("."))
+
+
+def files(options: Any) -> list[Path]:
+    """Return the user's own files that a source reads: the images in its option ``folder``, where it has one."""
+    folder = getattr(options, "folder", None)
+    return [] if folder is None else scan(folder).files

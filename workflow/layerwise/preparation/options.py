@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.options import Bounded, Ge, typed
-from layerwise.preparation import folder as _folder
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,3 @@ def split_options(source: str, given: dict[str, Any], where: str) -> tuple[Any, 
     for part, own in zip(parts, names, strict=True):
         made.append(typed(part, {k: v for k, v in given.items() if k in own}, where, what))
     return made[0], made[1]
-
-
-def files(options: Any) -> list[Path]:
-    """Return the user's own files that a source reads: the images in its option ``folder``, where it has one."""
-    folder = getattr(options, "folder", None)
-    return [] if folder is None else _folder.scan(folder).files

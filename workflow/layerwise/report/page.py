@@ -17,10 +17,11 @@ from typing import Any
 import pandas as pd
 
 from layerwise import figures, store, tables
-from layerwise.errors import LayerwiseError
 from layerwise.report import picture as dag
-from layerwise.results import published
-from layerwise.results.study_results import StudyResults, dataset_record, in_brief
+from layerwise.results import made, published
+from layerwise.results.collect import in_brief
+from layerwise.results.study_results import StudyResults
+from layerwise.run.records import dataset_record
 from layerwise.study.model import Study
 from layerwise.study.trie import SPLITS, home
 from layerwise.tables._format import HALF, number, plus_minus
@@ -32,7 +33,7 @@ def write(study: Study, path: Path) -> None:
     """Write the report of a study whose fits, tables, figures and verdicts are made."""
     results = StudyResults(study)
     sections = {
-        "Verdicts": _verdicts(study),
+        "Verdicts": _verdicts(results),
         "Tables": _tables(results),
         "Figures": _figures(results),
         "Networks": _networks(results),
@@ -48,7 +49,8 @@ def write(study: Study, path: Path) -> None:
         contents="".join(f'<li><a href="#{t.lower()}">{t}</a></li>\n' for t in sections),
         body="".join(f'<section id="{t.lower()}">\n<h2>{t}</h2>\n{b}</section>\n' for t, b in sections.items()),
     )
-    store.write_text(path, page)
+    with made.making(study, "report", made.view_digest(study, study.report_digest()), [path]):
+        store.write_text(path, page)
 
 
 def _text(value: Any) -> str:
@@ -128,8 +130,10 @@ def _cells(data: pd.DataFrame, column: str, numeric: bool, style: str) -> list[s
     return cells
 
 
-def _verdicts(study: Study) -> str:
-    data = store.read_csv(home(study.name) / "verdicts.csv", published.COLUMNS)
+def _verdicts(results: StudyResults) -> str:
+    study, path = results.study, home(results.study.name) / "verdicts.csv"
+    made.check(study, "verdicts", made.view_digest(study, study.verdicts_digest()), [path], "verdicts")
+    data = store.read_csv(path, published.COLUMNS)
     if data.empty:
         return "<p>This study answers for no published value.</p>\n"
     counts = data["verdict"].value_counts()
@@ -160,7 +164,7 @@ def _tables(results: StudyResults) -> str:
     parts = []
     for name, view in results.study.tables.items():
         module, options = tables.opened(view)
-        data = store.read_csv(home(results.study.name) / "tables" / f"{name}.csv", [])
+        data = tables.read(results, view)
         parts.append(f"<h3>{_text(_title(name))}</h3>\n{table(data, _title(name))}")
         parts.append(f'<p class="note">{_text(module.caption(results, options))}</p>\n')
     return "".join(parts)
@@ -183,9 +187,7 @@ def _figures(results: StudyResults) -> str:
     parts = []
     for name, view in results.study.figures.items():
         module, options = figures.opened(view)
-        path = home(results.study.name) / "figures" / f"{name}.svg"
-        if not path.is_file():
-            raise LayerwiseError(f"{path}: no such file; run the verb figure")
+        figures.check(results, view)
         caption = _text(module.caption(results, options))
         parts.append(
             f'<figure id="figure-{_text(name)}">\n<img alt="{caption}" src="figures/{_text(name)}.svg">\n'

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.store import read_json
 from layerwise.study.check import check, measured_by
-from layerwise.study.model import SegmentSpec, Study, View
+from layerwise.study.model import SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import can_validate, read_yaml, validate
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
@@ -58,6 +59,12 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
     except LayerwiseError as error:
         raise LayerwiseError(f"{path}: {error}") from None
     return study
+
+
+def names(folder: Path, taken: Collection[str] = ()) -> list[str]:
+    """Return the names of the studies in a folder, by their files alone, but for those that are taken."""
+    found = sorted(path.stem for path in folder.glob("*.yaml"))
+    return [name for name in found if NAME.fullmatch(name) and name not in taken]
 
 
 def marked(raw: dict[str, Any]) -> dict[str, Any]:
@@ -108,10 +115,6 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     return taken | _without(raw, "extends")
 
 
-def _seeds(given: int | list[int]) -> tuple[int, ...]:
-    return tuple(range(given)) if isinstance(given, int) else tuple(given)
-
-
 def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
     given = given or {}
     module = given.get(plugins.KINDS[kind], name)
@@ -137,9 +140,9 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
     networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw.get("networks", {}).items()}
-    keep = raw.get("keep", "all")
+    keep = raw.get("keep", [])
     given = raw.get("seeds", 5)
-    seeds = {d: _seeds(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}
+    seeds = {d: seed_list(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}
     for d in given if isinstance(given, dict) else ():
         if d not in networks:
             raise LayerwiseError(f"seeds: no data set {d!r}{nearest(d, networks)}")

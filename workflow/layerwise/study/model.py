@@ -18,7 +18,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
-from layerwise.study.trie import Node, prefixes
+from layerwise.study.trie import Node, home, prefixes
 
 
 def digest_of(thing: Any) -> str:
@@ -29,6 +29,11 @@ def digest_of(thing: Any) -> str:
 def changed(options: Any) -> dict[str, Any]:
     """Return the options that are not as they come: a new one, left as it comes, changes nothing."""
     return {f.name: own for f in dataclasses.fields(options) if (own := getattr(options, f.name)) != f.default}
+
+
+def seed_list(given: int | list[int]) -> tuple[int, ...]:
+    """Return the seeds that a study or the configuration gives: so many, from 0 on, or these."""
+    return tuple(range(given)) if isinstance(given, int) else tuple(given)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Study:
     seeds, seeds_by_dataset
         The seeds of all data sets together, and those of each.
     keep
-        Paths whose features stay on disk after the study; None for all.
+        Paths whose features are kept on disk, as checkpoints on which the segments after them are fitted; None for all.
     readouts
         Features that are no class scores are scored by a linear read-out.
     seeds_together
@@ -105,6 +110,13 @@ class Study:
         """Return how many networks have to be fitted one after the other for a node to use the last of them."""
         return max((1 + self._rank(u) for p in prefixes(path) for u in self.segment(p).uses), default=0)
 
+    def demand(self, dataset: str, path: str | None = None) -> None:
+        """Demand that the study has a data set, and a path on it; LayerwiseError where it has not."""
+        if dataset not in self.datasets:
+            raise LayerwiseError(f"{dataset!r} is no data set of the study {self.name}: {', '.join(self.datasets)}")
+        if path is not None and path not in self.paths(dataset):
+            raise LayerwiseError(f"{path!r} is no path of {dataset!r} in the study {self.name}; see the verb show")
+
     def nodes(self) -> list[Node]:
         """Return all nodes of the study."""
         return [Node(self.name, d, s, p) for d in self.networks for p in self.paths(d) for s in self.seeds_of(d)]
@@ -113,21 +125,23 @@ class Study:
         """Return the seeds of a data set."""
         return self.seeds_by_dataset[dataset]
 
+    def group(self, dataset: str, seed: int) -> str:
+        """Return the name of the group of seeds that one job fits, in which a seed is."""
+        return "seeds" if self.seeds_together else f"seed{seed}"
+
+    def groups(self, dataset: str) -> list[str]:
+        """Return the groups of seeds of a data set."""
+        return list(dict.fromkeys(self.group(dataset, seed) for seed in self.seeds_of(dataset)))
+
+    def marker(self, dataset: str, group: str, path: str, name: str = "node") -> Path:
+        """Return the one file that Snakemake knows of a node and a group of seeds, written last."""
+        return home(self.name) / "networks" / dataset / group / path / f"{name}.json"
+
     def seeds_in_words(self) -> str:
         """Return all seeds as text, a run of more than ten by its ends."""
         first, last = self.seeds[0], self.seeds[-1]
         run = self.seeds == tuple(range(first, last + 1)) and len(self.seeds) > 10
         return f"{first} to {last}" if run else ", ".join(map(str, self.seeds))
-
-    def parts(self) -> list[Study]:
-        """Return the study as parts of one list of seeds each: what one job does for all seeds is then one rule."""
-        lists = dict.fromkeys(self.seeds_of(d) for d in self.networks)
-        return [
-            dataclasses.replace(
-                self, seeds=seeds, networks={d: n for d, n in self.networks.items() if self.seeds_of(d) == seeds}
-            )
-            for seeds in lists
-        ]
 
     def looks(self) -> list[tuple[str, str, str]]:
         """Return what the probes look at, as (probe, data set, path)."""
@@ -226,10 +240,53 @@ class Study:
         """Return the files, below the study's folder, that a whole run ends in."""
         figures = [f"figures/{name}.{kind}" for name in self.figures for kind in ("svg", "png")]
         tables = [f"tables/{name}.{kind}" for name in self.tables for kind in ("csv", "md")]
-        return ["fits.csv", "verdicts.csv", *tables, *figures, "report.html"]
+        return [".made/fits.json", "verdicts.csv", *tables, *figures, "report.html"]
+
+    # ------------------------------------------------------------ what is asked for, as known before anything is made
+
+    @functools.cache  # noqa: B019
+    def plan_digest(self, dataset: str, path: str) -> str:
+        """Return the digest of all that determines a node's fit and scores, but for the data's content and the seed."""
+        uses = [self.plan_digest(dataset, u) for u in self.segment(path).uses]
+        above = self.plan_digest(dataset, path.rpartition("/")[0]) if "/" in path else self.dataset_spec(dataset)
+        return digest_of([self.segment_spec(path), uses, above, self.readouts, plugins.represent_digest()])
+
+    @functools.cache  # noqa: B019
+    def probe_digest(self, name: str) -> str:
+        """Return the digest of a probe: its options and its code."""
+        return self._own("probes", name)
+
+    @functools.cache  # noqa: B019
+    def results_digest(self) -> str:
+        """Return the digest of all that the study measures, which fits.csv and all that shows it are made for."""
+        nodes = [(d, p, self.seeds_of(d), self.plan_digest(d, p)) for d in self.networks for p in self.paths(d)]
+        probes = [(n, d, p, self.probe_digest(n)) for n, d, p in self.looks()]
+        return digest_of([nodes, probes, self.networks, self.left_out])
 
     def view_digest(self, kind: str, name: str) -> str:
-        """Return what determines a probe, figure or table, apart from its input."""
+        """Return the digest that a figure or a table is made for."""
+        return digest_of([self._own(kind, name), self.published, self.title, self.results_digest()])
+
+    def verdicts_digest(self) -> str:
+        """Return the digest that the verdicts are made for."""
+        code = plugins.code_digest(plugins.closure(plugins.PACKAGE / "results" / "published.py"))
+        values = (plugins.PACKAGE / "results" / "published.csv").read_text(encoding="utf-8")
+        return digest_of([self.published, self.verdicts, code, values, self.results_digest()])
+
+    def report_digest(self) -> str:
+        """Return the digest that the report is made for."""
+        views = [self.view_digest(kind, name) for kind in ("figures", "tables") for name in getattr(self, kind)]
+        folder = plugins.PACKAGE / "report"
+        code = plugins.code_digest(plugins.closure(folder / "page.py"))
+        page = [
+            path.read_text(encoding="utf-8")
+            for path in sorted(folder.iterdir())
+            if path.suffix != ".py" and path.is_file()
+        ]
+        return digest_of([views, self.verdicts_digest(), self.description, code, page])
+
+    def _own(self, kind: str, name: str) -> str:
         view: View = getattr(self, kind)[name]
-        own = [view.module, dataclasses.asdict(view.options)]
-        return digest_of(own if kind == "probes" else [*own, self.networks, self.title])  # a probe shows no label
+        return digest_of(
+            [view.module, dataclasses.asdict(view.options), plugins.code_digest(plugins.sources(kind, view.module))]
+        )

@@ -13,9 +13,13 @@ standard library, `layerwise.errors` and `layerwise.options` alone.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from layerwise import plugins, store
+from layerwise.results import made
 from layerwise.results.study_results import StudyResults
 from layerwise.study.model import View
 from layerwise.study.trie import home
@@ -26,10 +30,25 @@ def make(results: StudyResults, view: View) -> None:
     """Make a table of a study, as ``results/<study>/tables/<name>.csv`` and ``.md``."""
     module, options = opened(view)
     table = module.make(results, options)
+    with made.making(results.study, f"tables/{view.name}", digest(results, view), files(results, view)) as (csv, text):
+        store.write_csv(csv, table)
+        store.write_text(text, f"{markdown(readable(table))}\n{module.caption(results, options)}\n")
+
+
+def read(results: StudyResults, view: View) -> pd.DataFrame:
+    """Read a table as it was made; LayerwiseError where it was made for anything else than the study asks for now."""
+    own = files(results, view)
+    made.check(results.study, f"tables/{view.name}", digest(results, view), own, "table")
+    return store.read_csv(own[0], [])
+
+
+def files(results: StudyResults, view: View) -> list[Path]:
     stem = home(results.study.name) / "tables" / view.name
-    store.write_csv(stem.with_name(stem.name + ".csv"), table)
-    text = f"{markdown(readable(table))}\n{module.caption(results, options)}\n"
-    store.write_text(stem.with_name(stem.name + ".md"), text)
+    return [stem.with_name(f"{stem.name}.{kind}") for kind in ("csv", "md")]
+
+
+def digest(results: StudyResults, view: View) -> str:
+    return made.view_digest(results.study, results.study.view_digest("tables", view.name))
 
 
 def opened(view: View) -> tuple[Any, Any]:

@@ -1,0 +1,119 @@
+"""All fits of a study gathered in one table, from the records that lie on its trie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from layerwise.errors import LayerwiseError
+from layerwise.run.records import dataset_record, read_fit, read_score
+from layerwise.study.model import Study
+from layerwise.study.trie import SPLITS, Node
+
+TOLD = ("machine", "asked")  # columns of fits from elsewhere
+MEASURES = ("accuracy", "mse", "cross_entropy")
+
+
+def records(study: Study) -> Iterator[tuple[Node, dict[str, Any]]]:
+    """Give every node of a study with the record of its fit; LayerwiseError at one that is missing or stale."""
+    roots = {d: dataset_record(study, d)["digest"] for d in study.networks}
+    for node in study.nodes():
+        yield node, read_fit(study, node, roots[node.dataset])
+
+
+def owed(study: Study) -> list[Node]:
+    """Return the nodes that have no fit, or no scores, of what the study asks for."""
+    roots = {d: dataset_record(study, d)["digest"] for d in study.networks}
+    missing = []
+    for node in study.nodes():
+        try:
+            read_score(study, node, read_fit(study, node, roots[node.dataset]))
+        except LayerwiseError:
+            missing.append(node)
+    return missing
+
+
+def collect(study: Study) -> pd.DataFrame:
+    """Gather all fits of a study.
+
+    Returns
+    -------
+    One row a node. `parameters`, `seconds` and `peak_memory_mb` are of the node's own segment;
+    `total_parameters` and `total_seconds` add those before it on the path. Accuracies are in per cent.
+    `least_layer_error` is the least squared error, summed over targets, of a linear read-out before any layer.
+    `label` is empty for a node that is no network of the study but a part of one.
+    """
+    rows: list[dict[str, Any]] = []
+    known: dict[Node, dict[str, Any]] = {}
+    for node, fit in records(study):
+        known[node] = fit
+        score = read_score(study, node, fit)
+        lineage = [known[n] for n in node.lineage]  # parents come first
+        rows.append(
+            {
+                "dataset": node.dataset,
+                "seed": node.seed,
+                "path": node.path,
+                "label": study.networks[node.dataset].get(node.path, ""),
+                "method": fit["method"],
+                "depth": node.depth,
+                "layers": in_brief(fit["layers"]),
+                "parameters": fit["parameters"],
+                "total_parameters": sum(f["parameters"] for f in lineage),
+                "seconds": fit["seconds"],
+                "total_seconds": round(sum(f["seconds"] for f in lineage), 4),
+                "peak_memory_mb": fit["peak_memory_mb"],
+                "kind": score["kind"],
+                **_measured(score["splits"]),
+                "least_layer_error": _least(fit["record"].get("input_error", [])),
+                "digest": fit["digest"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def collect_elsewhere(study: Study) -> pd.DataFrame:
+    """Gather the fits of what a study leaves out, for where it is left out: with their machine and `Study.asked`."""
+    asked = {(d, p): study.asked(d, p) for d in study.networks for p in study.paths(d)}
+    told = [{"machine": machine_of(fit), "asked": asked[node.dataset, node.path]} for node, fit in records(study)]
+    return pd.concat([collect(study).drop(columns="digest"), pd.DataFrame(told)], axis=1)
+
+
+def machine_of(fit: dict[str, Any]) -> str:
+    return fit["machine"] + ("" if fit["device"] == "cpu" else f"; {fit['device']}")
+
+
+def in_brief(words: Sequence[str]) -> str:
+    """Return layer words as text, in which what comes three times or more in a row is said once."""
+    parts, at = [], 0
+    while at < len(words):
+        runs = [(_times(words, at, length), length) for length in range(1, 7)]
+        times, length = max((run for run in runs if run[0] >= 3), key=lambda run: run[0] * run[1], default=(0, 0))
+        if times:
+            parts.append(f"{times:,} x ({', '.join(words[at : at + length])})")
+            at += times * length
+        else:
+            parts.append(words[at])
+            at += 1
+    return ", ".join(parts)
+
+
+def _times(words: Sequence[str], at: int, length: int) -> int:
+    """Return how many times in a row the next words come; the shortest of equal ones is found first."""
+    block, times = words[at : at + length], 1
+    while len(block) == length and words[at + times * length : at + (times + 1) * length] == block:
+        times += 1
+    return times
+
+
+def _least(errors: Sequence[float | None]) -> float | None:
+    """Return the least error of the linear read-outs at the inputs of the layers, where the method records them."""
+    return min((e for e in errors if e is not None), default=None)
+
+
+def _measured(splits: dict[str, dict[str, float]]) -> dict[str, float | None]:
+    """Return every measure of every split as a column; None where it was not taken."""
+    columns = {f"{s}_{m}": splits.get(s, {}).get(m) for m in MEASURES for s in SPLITS}
+    return {**columns, "train_lsd": splits.get("train", {}).get("lsd")}

@@ -1,0 +1,68 @@
+"""What each file that a study ends in was made for: one small record a file, written last, in `.made`.
+
+A file whose record has another digest than the study asks for now, or that was changed since, is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from layerwise import store
+from layerwise.errors import LayerwiseError
+from layerwise.study.model import Study, digest_of
+from layerwise.study.trie import home
+
+
+def path(study: Study, name: str) -> Path:
+    """Return the record of ``fits``, ``verdicts``, ``tables/<name>``, ``figures/<name>`` or ``report``."""
+    return home(study.name) / ".made" / f"{name}.json"
+
+
+def view_digest(study: Study, wanted: str) -> str:
+    """Return the digest that a file is made for which shows the fits: that which is asked for, of the very fits."""
+    return digest_of([wanted, _sha256(home(study.name) / "fits.csv")])
+
+
+def forget_stale(study: Study, name: str, digest: str) -> None:
+    """Take a record away that has another digest than the study asks for: what it tells of is owed."""
+    file = path(study, name)
+    if file.is_file() and store.read_json(file).get("digest") != digest:
+        file.unlink()
+
+
+@contextlib.contextmanager
+def making(study: Study, name: str, digest: str, files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """Record, once the body has made the files, the digest that they are for, and what is in them.
+
+    An older record goes first: it must not stand beside others than it tells of.
+    """
+    path(study, name).unlink(missing_ok=True)
+    yield files
+    store.write_json(path(study, name), {"digest": digest, "files": {file.name: _sha256(file) for file in files}})
+
+
+def check(study: Study, name: str, digest: str, files: Iterable[Path], verb: str) -> None:
+    """Refuse files that were made for another digest, or that are not as they were made.
+
+    Parameters
+    ----------
+    verb
+        The verb that makes them, for the error.
+    """
+    record = store.read_json(path(study, name)) if path(study, name).is_file() else {}
+    told = record.get("files", {})
+    for file in files:
+        if not file.is_file():
+            raise LayerwiseError(f"{file}: no such file; run the verb {verb}")
+        if record.get("digest") != digest:
+            raise LayerwiseError(f"{file}: made for other options, fits or code than now; run the verb {verb} again")
+        if told.get(file.name) != _sha256(file):
+            raise LayerwiseError(f"{file}: changed since it was made; run the verb {verb} again")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""One node, one job: fit a segment on what it takes in, score it on every split, and write the record last.
+
+What is made already, with the digest that the study asks for, is left alone: a job over several seeds that was killed
+half way, or that a new seed brought back, does only what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from layerwise import plugins, store
+from layerwise.closed import shards
+from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Source, Split
+from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
+from layerwise.run import machine, records, scores, source
+from layerwise.run.resume import Sidecar
+from layerwise.study.model import Study
+from layerwise.study.trie import SPLITS, Node
+
+
+def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
+    """Fit the last segment of a node and score it; returns what to print of it."""
+    first = shards.rank() == 0
+    digest = study.digest(node, data.record["digest"])
+    with store.alone(node.folder) if first else contextlib.nullcontext():
+        told: str = ""
+        features: Features | None = None
+        if not shards.total(first and _fitted(node, digest), on):
+            told, features = _fit(study, node, data, on, digest)
+        if not first:
+            return told or "left alone"
+        record = records.read_fit(study, node, data.record["digest"])
+        if records.is_made(node.folder / "score.json", records.score_digest(study, record)):
+            return told or "already made, left alone"
+        said = _score(study, node, record, data, on, features)
+    return f"{told}; {said}" if told else said
+
+
+def _fitted(node: Node, digest: str) -> bool:
+    return (node.folder / "segment.safetensors").is_file() and records.is_made(node.folder / "fit.json", digest)
+
+
+def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str) -> tuple[str, Features]:
+    """Fit, and write the weights and their record; returns what to print, and what it was fitted on."""
+    spec = study.segment(node.path)
+    fitting, features = prepared(study, node, data, on)
+    sidecar = Sidecar(node.folder, digest)
+    machine.warm_up(on)
+    with machine.metered(on) as reading:
+        fitted = fitting(hooks=sidecar.hooks)
+    if shards.rank():
+        return f"shared in {reading['seconds']:.2f} s", features
+    reading["seconds"] += sidecar.earlier
+    weights = fitted.module.state_dict()
+    if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
+        raise LayerwiseError(f"network {node}: the fit gave weights that are not finite; nothing was written")
+    (node.folder / "fit.json").unlink(missing_ok=True)  # an old record must not stand beside new weights
+    store.write_tensors(node.folder / "segment.safetensors", weights)
+    record = {
+        "digest": digest,
+        "method": spec.method,
+        "options": dataclasses.asdict(spec.options),
+        "layers": list(fitted.layers),
+        "shape": list(features.shape),
+        "outputs": data.task.outputs,
+        "scores": layers.ends_in_scores(spec.layers),
+        "parameters": sum(p.numel() for p in fitted.module.parameters()),
+        "seed": node.seed,
+        "processes": shards.size(),
+        **reading,
+        "seconds_before_interruption": sidecar.earlier,
+        **machine.provenance(on),
+        "record": fitted.record,
+    }
+    store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
+    sidecar.forget()
+    went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
+    return f"fitted in {reading['seconds']:.2f} s{went_on}", features
+
+
+def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple[Callable[..., Fitted], Features]:
+    """Return the fit of a node's segment, which takes its hooks alone, and the features that it is fitted on."""
+    spec = study.segment(node.path)
+    method = plugins.load("methods", spec.method)
+    if shards.size() > 1 and not getattr(method, "SHARED", False):
+        raise LayerwiseError(f"network {node}: method {spec.method!r} is not shared among processes; start one alone")
+    train, valid = (
+        source.held(source.inputs(study, node, split, data, on, part=split == "train")) for split in ("train", "valid")
+    )
+    features = Features(train, valid, data.task, data.record)
+    root = data.record["digest"]
+    uses = {u: records.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
+    segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
+    options = method.Options(**vars(spec.options))
+
+    def fitting(hooks: Hooks) -> Fitted:
+        try:
+            return method.fit(segment, features, options, seed=records.seed_of(node), device=on, hooks=hooks)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"network {node}: {error}") from None
+
+    return fitting, features
+
+
+def _score(
+    study: Study, node: Node, record: dict[str, Any], data: Dataset, on: torch.device, features: Features | None
+) -> str:
+    """Score what a node gives on every split; what it was just fitted on need not be made again."""
+    digest = records.score_digest(study, record)
+    if not (record["scores"] or study.readouts):
+        store.write_json(node.folder / "score.json", {"digest": digest, "kind": "features", "splits": {}})
+        return "features"
+    module = records.read_module(node, record)
+    given: dict[str, Source] = {}
+    if features is not None and shards.size() == 1:
+        given = {"train": features.train, "valid": features.valid}
+    splits: dict[str, Split] = {}
+    for split in SPLITS:
+        taken = given[split] if split in given else source.inputs(study, node, split, data, on)
+        outputs = source.Through(taken, module, on)
+        splits[split] = Split(outputs.x, outputs.y)
+    result = (scores.of_scores if record["scores"] else scores.of_readout)(splits, data.task)
+    store.write_json(node.folder / "score.json", {"digest": digest, **result})
+    said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
+    return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
+
+
+def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
+    """Write what a fitted node gives on every split: a checkpoint, on which its children are fitted."""
+    fit = records.read_fit(study, node, data.record["digest"])
+    digest = records.score_digest(study, fit)
+    files = {split: source.checkpoint(node, split) for split in SPLITS}
+    if all(f.is_file() and store.read_notes(f).get("digest") == digest for f in files.values()):
+        return "already made, left alone"
+    module = records.read_module(node, fit)
+    with store.alone(node.folder):
+        for split, file in files.items():
+            features = source.Through(source.inputs(study, node, split, data, on), module, on)
+            store.write_tensors(file, {"x": features.x}, {"digest": digest})
+    return f"{features.shape} a sample"

@@ -1,0 +1,127 @@
+"""What a segment is fitted on: a stored checkpoint, or the data pushed through the frozen segments before it.
+
+Thesis chapter 6 calls the two the feature checkpoint and the feednet. Both give the same numbers: the frozen segments
+run over the same batches, in the same order, whichever way.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from layerwise import store
+from layerwise.closed import shards
+from layerwise.contract import Dataset, Source, Split
+from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
+from layerwise.run import records
+from layerwise.study.model import Study
+from layerwise.study.trie import Node
+
+HELD = 2**29  # numbers of features that a fit may hold at once, 2 GiB in float32; beyond, they stream
+ROWS = 4096  # samples read from a checkpoint at once
+
+
+class Stored:
+    """The `Source` whose samples lie in a file, the checkpoint of a node's features."""
+
+    def __init__(self, path: Path, y: Tensor) -> None:
+        self.path, self.y = path, y
+        samples, self.shape, self.dtype = store.describe(path, "x")
+        if samples != len(y):
+            raise LayerwiseError(f"{path}: {samples} samples where the data set has {len(y)}; delete it and run again")
+        self.streams = len(y) * prod(self.shape) > HELD
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def x(self) -> Tensor:
+        return store.read_tensors(self.path)["x"]
+
+    def batches(self) -> Iterator[Tensor]:
+        yield from store.read_rows(self.path, "x", ROWS)
+
+    def to(self, device: torch.device) -> Stored:
+        return self  # batches go where they are needed, one by one
+
+
+class Through:
+    """The `Source` of what a frozen module makes of another source, batch by batch, anew in each pass."""
+
+    def __init__(self, base: Source, module: nn.Module, device: torch.device) -> None:
+        self.base, self.device = base, device
+        self.module = layers.for_images(module.to(device).eval())
+        self._dtype = layers.dtype_of(self.module, base.dtype if base.dtype.is_floating_point else torch.float32)
+        sample = torch.zeros((1, *base.shape), dtype=self._dtype, device=device)
+        with torch.no_grad():
+            self._batch = layers.batch_of(self.module, sample)
+        out = self._run(sample)
+        self.shape, self.dtype = tuple(out.shape[1:]), out.dtype
+        self.y = base.y.to(device)
+        self.streams = len(base) * prod(self.shape) > HELD
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @torch.no_grad()
+    def _run(self, batch: Tensor) -> Tensor:
+        return self.module(batch.to(self.device, self._dtype)).contiguous()
+
+    @functools.cached_property
+    def x(self) -> Tensor:
+        if not len(self):
+            return torch.empty((0, *self.shape), dtype=self.dtype, device=self.device)
+        return layers.gather(self._pass(), len(self), self.device)
+
+    def batches(self) -> Iterator[Tensor]:
+        if "x" in self.__dict__:
+            yield self.x
+        else:
+            yield from self._pass()
+
+    def _pass(self) -> Iterator[Tensor]:
+        return (self._run(batch) for batch in layers.rebatched(self.base.batches(), self._batch))
+
+    def to(self, device: torch.device) -> Source:
+        return self if device == self.device else Split(self.x.to(device), self.y.to(device))
+
+
+def inputs(study: Study, node: Node, split: str, data: Dataset, on: torch.device, *, part: bool = False) -> Source:
+    """Return what a node's segment takes in: the data set itself, or what the segment before it gives.
+
+    Parameters
+    ----------
+    part
+        Take the samples of this process alone, where several share a fit.
+    """
+    if node.parent is None:
+        samples: Split = getattr(data, split)
+        return (shards.part(samples) if part else samples).to(on)
+    return outputs(study, node.parent, split, data, on, part=part)
+
+
+def outputs(study: Study, node: Node, split: str, data: Dataset, on: torch.device, *, part: bool = False) -> Source:
+    """Return what a fitted node gives: its checkpoint where there is one, or its segment run over its inputs."""
+    fit = records.read_fit(study, node, data.record["digest"])
+    path = checkpoint(node, split)
+    right = study.kept(node.path) and path.is_file()
+    if right and store.read_notes(path).get("digest") == records.score_digest(study, fit):
+        stored = Stored(path, getattr(data, split).y)
+        return stored if stored.streams and not part else shards.part(Split(stored.x, stored.y)).to(on)
+    return Through(inputs(study, node, split, data, on, part=part), records.read_module(node, fit), on)
+
+
+def checkpoint(node: Node, split: str) -> Path:
+    """Return the file of a node's features on a split."""
+    return node.folder / f"{split}.safetensors"
+
+
+def held(source: Source) -> Source:
+    """Return a source as tensors in memory, where it does not stream."""
+    return source if source.streams or isinstance(source, Split) else Split(source.x, source.y)
