@@ -7,7 +7,7 @@ CORES ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())' 2>/dev/null || 
 STUDY ?= quick
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-slow lint golden format dry-run report bench adopt lock clean
+.PHONY: help setup run test test-slow lint golden format schema dry-run report bench adopt lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -54,6 +54,9 @@ format: setup ## write the code as lint wants it
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow/rules
+
+schema: setup ## the JSON schema of study files, from the options of all plugins: editors check studies by it
+	python -m layerwise.study.json_schema
 
 dry-run: setup ## what every study would do
 	@for study in studies/*.yaml; do name=$$(basename $$study .yaml); echo "== $$name"; \

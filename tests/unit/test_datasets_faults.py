@@ -17,8 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation import disk as _disk
 from layerwise.preparation import prepare as _prepare
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.folder import files
-from layerwise.preparation.options import Preparation, split_options
+from layerwise.preparation.options import Preparation, files, split_options
 from layerwise.preparation.prepare import prepare
 
 
@@ -49,8 +48,8 @@ def load(source, root=Path("nowhere"), **given):
         ("digist", {}, r"'digist': no such source; did you mean 'digits'\?"),
         ("digits", {"standardise": "features"}, r"option 'standardise' is 'features'; did you mean 'feature'\?"),
         ("digits", {"subset": "many"}, r"option 'subset' is 'many', which is not int"),
-        ("digits", {"subset": -1}, r"option 'subset' is -1: give 0 or more"),
-        ("digits", {"valid": float("nan")}, r"option 'valid' is nan: give 0 or more"),
+        ("digits", {"subset": -1}, r"option 'subset' is -1: it must be at least 0"),
+        ("digits", {"valid": float("nan")}, r"option 'valid' is nan: it must be a finite number at least 0"),
         ("digits", {"valid": 1.0}, r"option 'valid' is 1.0: a share of the training split is below 1.0"),
         ("digits", {"classes": ["3"]}, r"'classes' names one class"),
         ("digits", {"test": 1.5}, r"dataset 'mine': option 'test' is 1.5"),
@@ -58,9 +57,9 @@ def load(source, root=Path("nowhere"), **given):
         ("toys", {"problem": "spiral"}, r"option 'problem' is 'spiral'; did you mean 'spirals'\?"),
         ("toys", {"problem": "sinusoid", "samples": 50}, r"'test_samples' is 1000: the sinusoid needs fewer"),
         ("toys", {"problem": "spirals", "side": 2}, r"option 'side' is of the checkerboard alone, not of spirals"),
-        ("toys", {"problem": "checkerboard", "side": 0}, r"options 'turns', 'side' and 'radius' are above 0"),
-        ("toys", {"problem": "spirals", "radius": 0}, r"options 'turns', 'side' and 'radius' are above 0"),
-        ("toys", {"problem": "spirals", "start": 1}, r"option 'start' is 1.0: a share of the spiral"),
+        ("toys", {"problem": "checkerboard", "side": 0}, r"option 'side' is 0: it must be above 0"),
+        ("toys", {"problem": "spirals", "radius": 0}, r"option 'radius' is 0: it must be above 0"),
+        ("toys", {"problem": "spirals", "start": 1}, r"option 'start' is 1: it must be at least 0 and below 1"),
         ("toys", {"problem": "spirals", "even": "arm"}, r"option 'even' is 'arm'; did you mean 'arms'\?"),
         (
             "toys",
@@ -71,11 +70,11 @@ def load(source, root=Path("nowhere"), **given):
         (
             "toys",
             {"problem": "spirals", "noise": -1},
-            r"options 'turns', 'side' and 'radius' are above 0, 'noise' and 'seed' are 0 or more",
+            r"option 'noise' is -1: it must be at least 0",
         ),
-        ("toys", {"problem": "spirals", "samples": 0}, r"give at least 4 and 2 points"),
+        ("toys", {"problem": "spirals", "samples": 0}, r"option 'samples' is 0: it must be at least 4"),
         ("torchvision", {"name": "CIFAR"}, r"option 'name' is 'CIFAR'; did you mean 'CIFAR10"),
-        ("imagefolder", {"folder": "x", "size": 0}, r"option 'size' is 0: give a number of pixels"),
+        ("imagefolder", {"folder": "x", "size": 0}, r"option 'size' is 0: it must be at least 1 and at most 1024"),
     ],
 )
 def test_options_that_are_refused(source, given, match):

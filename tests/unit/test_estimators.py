@@ -4,6 +4,7 @@ import dataclasses
 import doctest
 import importlib
 import inspect
+import pickle
 import pkgutil
 
 import numpy as np
@@ -30,7 +31,7 @@ from layerwise.estimators import (
     SGDNetworkClassifier,
     SGDNetworkRegressor,
 )
-from layerwise.methods import platonic, sgd
+from layerwise.methods import platonic, ridge, sgd
 
 pytestmark = pytest.mark.filterwarnings("ignore::layerwise.errors.LayerwiseWarning")
 ALL = [getattr(estimators, name) for name in estimators.__all__]
@@ -74,6 +75,30 @@ def test_parameters_are_the_options_of_the_method(cls):
     }
     more = {"layers", "image_shape", "device", "random_state", "validation_fraction"}
     assert set(parameters) - set(options) <= more
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_parameters_are_stored_as_they_come(cls):
+    names = list(inspect.signature(cls).parameters)
+    values = {name: object() for name in names}
+    made = cls(**values)
+    assert made.get_params() == vars(made) == values
+    assert cls().set_params(**values).get_params() == values
+    assert cls().get_params() == {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+    assert names[0] == ("strengths" if cls._method is ridge else "layers")
+    with pytest.raises(TypeError, match=f"{cls.__name__} has no parameter 'devise'; did you mean 'device'"):
+        cls(devise="cpu")
+    with pytest.raises(TypeError):
+        cls("cpu")
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_estimators_are_pickled_and_cloned(cls):
+    made = cls(device="cpu")
+    for twin in (pickle.loads(pickle.dumps(made)), clone(made)):
+        assert type(twin) is cls
+        assert twin.get_params() == made.get_params()
+    assert repr(made) == f"{cls.__name__}(device='cpu')"
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -220,16 +245,16 @@ def test_searches_and_pipelines(digits):
         (PlatonicClassifier(layers=("dens 3",)), "did you mean 'dense'"),
         (PlatonicClassifier(layers="dense 3"), "give a sequence of words"),
         (PlatonicClassifier(projection="pcb"), "option 'projection' is 'pcb'; did you mean 'pca'"),
-        (PlatonicClassifier(tries=0), "tries: 0"),
+        (PlatonicClassifier(tries=0), "PlatonicClassifier: option 'tries' is 0: it must be at least 1"),
         (PlatonicClassifier(tries=1.5), "option 'tries' is 1.5, which is not int"),
         (PlatonicClassifier(device="tpu"), "device 'tpu'"),
-        (SGDNetworkClassifier(lr=-1), "'lr' is -1"),
+        (SGDNetworkClassifier(lr=-1), "option 'lr' is -1: it must be above 0"),
         (SGDNetworkClassifier(patience=2, validation_fraction=2.0), "test_size"),
         (RandomFeaturesTransformer(image_shape=(1, 7, 8)), "not that of 64 features"),
         (RandomFeaturesTransformer(image_shape=(8, 8)), "give .channels, height, width"),
         (RandomFeaturesTransformer(layers=("conv 3 2",)), "needs images"),
         (RandomFeaturesTransformer(layers=("dense outputs",)), "leave scores to a classifier"),
-        (DensityMatrixTransformer(variance=2.0), "variance"),
+        (DensityMatrixTransformer(variance=2.0), "option 'variance' is 2.0: it must be above 0 and at most 1"),
     ],
 )
 def test_a_mistake_is_a_value_error_in_one_line(digits, estimator, said):

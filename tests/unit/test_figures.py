@@ -247,7 +247,7 @@ def test_tables_refuse_unknown_controls(tiny):
         accuracy.make(tiny, accuracy.Options(control={"digits": "x"}))
     with pytest.raises(LayerwiseError, match="none of its data sets"):
         accuracy.make(tiny, accuracy.Options(datasets=("sine",), control={"digits": "ridge"}))
-    with pytest.raises(LayerwiseError, match="name the control"):
+    with pytest.raises(LayerwiseError, match=r"'against' is \{\}: it must have 1 or more items"):
         controls.Options({})
     with pytest.raises(LayerwiseError, match="dataset/path"):
         controls.Options({"random": {"digits": "ridge"}})

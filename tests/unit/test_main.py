@@ -56,7 +56,11 @@ def test_a_study_shows_its_networks_and_every_option_of_its_methods(study, capsy
     said = capsys.readouterr().out
     assert "tiny: Tiny; seeds 0, 1" in said
     assert re.search(r"^  ridge +a read-out$", said, re.MULTILINE)
-    assert re.search(r"^  strengths +Ridge strengths to choose from", said, re.MULTILINE)
+    assert re.search(
+        r"^  strengths +tuple\[float at least 0, ...\], default \(\)\n +Ridge strengths to choose from",
+        said,
+        re.MULTILINE,
+    )
 
 
 def test_other_seeds_are_taken(study, capsys):

@@ -238,14 +238,14 @@ def test_what_memory_cannot_hold_is_refused_with_the_numbers():
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        (random, {"scale": 0.0}, "scale: 0.0"),
-        (random, {"scale": float("nan")}, "scale: nan"),
-        (random, {"bias": -1.0}, "bias: -1.0"),
-        (pca, {"variance": 0.0}, r"variance: 0.0 is outside \(0, 1\]"),
-        (pca, {"variance": float("nan")}, "variance: nan"),
-        (pca, {"fraction": 1.5}, "fraction: 1.5"),
-        (pca, {"count": 0}, "count: 0"),
-        (ridge, {"strengths": (1.0, -2.0)}, "strengths: -2.0"),
+        (random, {"scale": 0.0}, "'scale' is 0.0: it must be above 0"),
+        (random, {"scale": float("nan")}, "'scale' is nan: it must be a finite number above 0"),
+        (random, {"bias": -1.0}, "'bias' is -1.0: it must be at least 0"),
+        (pca, {"variance": 0.0}, "'variance' is 0.0: it must be above 0 and at most 1"),
+        (pca, {"variance": float("nan")}, "'variance' is nan: it must be a finite number"),
+        (pca, {"fraction": 1.5}, "'fraction' is 1.5: it must be above 0 and at most 1"),
+        (pca, {"count": 0}, "'count' is 0: it must be at least 1"),
+        (ridge, {"strengths": (1.0, -2.0)}, "'strengths' has -2.0: each must be at least 0"),
     ],
 )
 def test_bad_options_are_named(method, options, said):

@@ -162,10 +162,10 @@ def test_a_head_behind_mirrored_patches_is_blind_to_mirroring(digits):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"whiten": -0.1}, "whiten: -0.1 cannot be added to a variance; use 0 or more"),
-        ({"whiten": float("nan")}, "whiten: nan"),
-        ({"samples": 0}, "samples: 0 is too few; use 1 or more"),
-        ({"count": 0}, "count: 0 is too few"),
+        ({"whiten": -0.1}, "'whiten' is -0.1: it must be at least 0"),
+        ({"whiten": float("nan")}, "'whiten' is nan: it must be a finite number at least 0"),
+        ({"samples": 0}, "'samples' is 0: it must be at least 1"),
+        ({"count": 0}, "'count' is 0: it must be at least 1"),
     ],
 )
 def test_bad_options_are_named(options, said):

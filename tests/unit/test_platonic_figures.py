@@ -128,10 +128,10 @@ def test_points_are_beside_their_augmented_selves(plato):
 @pytest.mark.parametrize(
     ("module", "options", "said"),
     [
-        (layer_errors, {"panels": {}}, "name a panel"),
+        (layer_errors, {"panels": {}}, "'panels' is {}: it must have 1 or more items"),
         (layer_errors, {"panels": {"a": {"b": "sine/ridge"}}}, "sine/ridge records no errors"),
         (layer_errors, {"panels": {"a": {"b": "sine/deeep"}}}, "'deeep' is no network"),
-        (augmented, {"datasets": ()}, "'datasets' is empty"),
+        (augmented, {"datasets": ()}, "'datasets' is []: it must have 1 or more items"),
         (augmented, {"datasets": ("sine",)}, "'sine' is not points in the plane with two classes"),
     ],
 )

@@ -32,7 +32,7 @@ class Options:
     loud: bool = False
 
     def __post_init__(self):
-        if self.rounds < 1:
+        if self.rounds < 1:  # by hand: names of the package's errors need no import
             raise LayerwiseError(f"option 'rounds' is {self.rounds}: choose 1 or more")
 
 def fit(*args, **options):
@@ -188,6 +188,62 @@ def test_options_may_name_dataclasses_in_full(lab):
     text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Options:\n    size: int = 2\n"
     (lab / "boost.py").write_text(text)
     assert options({}).size == 2
+
+
+HEADS = {
+    "bounds": ("from layerwise.options import Ge\nfrom typing import Annotated", "a: Annotated[int, Ge(1)] = 1"),
+    "bounds by another name": (
+        "import typing as t\nfrom layerwise import options as o, store\nimport torch",
+        "a: t.Annotated[int, o.Ge(1)] = 1",
+    ),
+    "bounds without an import": ("import torch", "a: Annotated[int, Ge(1)] = 1"),
+    "text": ("from __future__ import annotations\nfrom layerwise.options import Ge", "a: 'Annotated[int, Ge(1)]' = 1"),
+    "the standard library": (
+        "import os.path, torch\nfrom fractions import Fraction as F",
+        "a: Annotated[int, Ge(F(1))] = len(os.path.curdir)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+def test_options_take_the_imports_of_their_file(lab, what):
+    """Those that they use, of the standard library and of the modules that are theirs: torch is not imported."""
+    head, line = HEADS[what]
+    (lab / "boost.py").write_text(
+        f"{head}\nfrom dataclasses import dataclass as data\n\n@data(frozen=True)\nclass Options:\n    {line}\n"
+    )
+    assert options({}).a == 1
+    with pytest.raises(LayerwiseError, match="segment 's': option 'a' is 0: it must be at least 1"):
+        options({"a": 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "from layerwise import store\n@dataclass\nclass Options:\n    a: int = store.x\n",
+            "name 'store' is not defined",
+        ),
+        ("import torch\n@dataclass\nclass Options:\n    a: torch.Tensor = None\n", "name 'torch' is not defined"),
+        ("import fractions\n@dataclass\nclass Options:\n    a: int = fractions.no\n", "has no attribute 'no'"),
+        ("class Options:\n    a: int = 1\n", "boost.py has no dataclass Options"),
+    ],
+)
+def test_options_that_use_more_are_refused(lab, text, said):
+    (lab / "boost.py").write_text(text)
+    with pytest.raises(LayerwiseError, match=said) as caught:
+        options({})
+    assert "\n" not in str(caught.value)
+
+
+def test_options_are_spelled_with_their_bounds_and_defaults(lab):
+    spelt = {name: (kind, text) for name, kind, text in plugins.spelled_options("methods", "mylab.boost")}
+    assert spelt["rounds"] == ("int, required", "Rounds of boosting.")
+    assert spelt["kind"] == ("{'fast', 'slow'}, default 'fast'", "")
+    assert spelt["names"] == ("dict[str, int], default {}", "")
+    assert ("variance", "float above 0 and at most 1, default 0.95") in [
+        (name, kind) for name, kind, _ in plugins.spelled_options("methods", "dmn")
+    ]
 
 
 def test_sources_follow_the_imports(lab):

@@ -286,7 +286,7 @@ def test_equal_results_do_not_count_as_better():
         ({"step": 3}, "schedule step and option 'step'"),
         ({"schedule": "multistep"}, "schedule multistep and option 'milestones'"),
         ({"milestones": (3,)}, "schedule multistep and option 'milestones'"),
-        ({"schedule": "multistep", "milestones": (0, 3)}, r"'milestones' is \[0, 3\]"),
+        ({"schedule": "multistep", "milestones": (0, 3)}, "'milestones' has 0: each must be at least 1"),
     ],
 )
 def test_wrong_options_are_refused(options, said):

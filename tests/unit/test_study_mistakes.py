@@ -151,6 +151,6 @@ def test_a_study_of_json_that_is_cut_short_is_refused(tmp_path):
 
 def test_a_study_of_json_that_misses_a_key_is_refused(tmp_path):
     path = write(tmp_path, '{"title": "Tiny"}', "copy.json")
-    with pytest.raises(LayerwiseError, match=r"copy.json: no study, 'datasets' is missing") as caught:
+    with pytest.raises(LayerwiseError, match=r"copy.json: the key 'datasets' is missing: data sets by name") as caught:
         study_file.load(path)
     assert "\n" not in str(caught.value)

@@ -188,10 +188,10 @@ def test_density_refuses_more_samples_than_there_are():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: training.Options(every=0), "every 1 step or more"),
-        (lambda: training.Options(first=-1), "the first 0 or more"),
-        (lambda: gain.Options(samples=0), "on 1 image or more"),
-        (lambda: density.Options(size=0), "whole numbers above 0"),
+        (lambda: training.Options(every=0), "'every' is 0: it must be at least 1"),
+        (lambda: training.Options(first=-1), "'first' is -1: it must be at least 0"),
+        (lambda: gain.Options(samples=0), "'samples' is 0: it must be at least 1"),
+        (lambda: density.Options(size=0), "'size' is 0: it must be at least 1"),
         (lambda: density.Options(at=(5, 2)), "ascending"),
     ],
 )

@@ -58,3 +58,9 @@ def test_a_study_runs_where_there_is_only_torch_and_its_like(tmp_path, made):
         2,
         "layerwise: tiny.yaml: reading YAML needs PyYAML; install it, or give the study as JSON\n",
     )
+    (tmp_path / "tiny.json").write_text((tmp_path / "tiny.json").read_text().replace("epochs", "epohcs"))
+    done = run("fits", "tiny.json")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "layerwise: tiny.json: not as the verb study prints a study; print it anew, or install jsonschema and PyYAML\n",
+    )

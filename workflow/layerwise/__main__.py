@@ -9,6 +9,7 @@ import argparse
 import functools
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -268,7 +269,7 @@ def _asked(args: argparse.Namespace) -> None:
 def _study(args: argparse.Namespace) -> None:
     import json
 
-    print(json.dumps(_plan(args).raw, indent=1))
+    print(json.dumps(study_file.marked(_plan(args).raw), indent=1))
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -280,8 +281,9 @@ def _show(args: argparse.Namespace) -> None:
             print(f"  {path:40} {label}")
     for method in sorted({s.method for s in plan.segments.values()}):
         print(f"\nmethod {method}: {plugins.file('methods', method)}")
-        for option, text in plugins.documentation("methods", method).items():
-            print(f"  {option:14} {text}")
+        for option, kind, text in plugins.spelled_options("methods", method):
+            print(f"  {option:14} {kind}")
+            print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
 
 
 def _golden(args: argparse.Namespace) -> None:

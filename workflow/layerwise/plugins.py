@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import io
 import itertools
+import sys
 import tokenize
 import types
 import typing
@@ -22,9 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.options import hints, spelled, typed
 
 PACKAGE = Path(__file__).parent
 KINDS = {"datasets": "source", "methods": "method", "probes": "probe", "figures": "figure", "tables": "table"}
+# What Options may use without importing it, as long as there have been Options.
+PRELUDE = """
+from dataclasses import *
+from typing import *
+from math import *
+import dataclasses, math, typing
+from layerwise.errors import LayerwiseError, nearest
+from layerwise.options import *
+"""
 
 
 def known(kind: str) -> list[str]:
@@ -64,33 +75,59 @@ def options_class(kind: str, name: str) -> type:
     """Return the dataclass ``Options`` of a plugin, made from its source alone."""
     path = file(kind, name)
     try:
-        tree = ast.parse(path.read_text(), str(path))
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     except SyntaxError as error:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name}, line {error.lineno}: {error.msg}") from None
     found = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Options"]
     if not found:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")
-    body = "from __future__ import annotations\nfrom dataclasses import *\nfrom typing import *\nfrom math import *\n"
-    body += "import dataclasses, math, typing\n"
-    prelude = ast.parse(body + "from layerwise.errors import LayerwiseError\n").body
-    # A name of its own in sys.modules is what dataclasses looks up for string annotations.
-    space: dict[str, Any] = {"__name__": __name__}
+    body = [*ast.parse(PRELUDE).body, *_imports_for(found[0], tree), *found]
+    space: dict[str, Any] = {"__name__": __name__}  # a module that there is, which dataclasses looks up
     try:
-        exec(compile(ast.Module([*prelude, *found], []), str(path), "exec"), space)
-    except NameError as error:
-        what = f"{KINDS[kind]} {name!r}: Options in {path.name} may use the standard library alone"
-        raise LayerwiseError(f"{what} ({error})") from None
-    return space["Options"]
+        exec(compile(ast.Module(body, []), str(path), "exec", dont_inherit=True), space)
+        cls = space["Options"]
+        cls.__annotations__ = typing.get_type_hints(cls, space, include_extras=True)  # whatever is text, here
+    except Exception as error:
+        what = f"{KINDS[kind]} {name!r}: Options in {path.name} may use the standard library"
+        said = " ".join(str(error).split())
+        raise LayerwiseError(f"{what}, layerwise.errors and layerwise.options alone ({said})") from None
+    if not dataclasses.is_dataclass(space["Options"]):
+        raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")
+    return cls
+
+
+def _imports_for(cls: ast.ClassDef, tree: ast.Module) -> list[ast.stmt]:
+    """Return the imports at the top of a file that its Options use and may use."""
+    used = {node.id for node in ast.walk(cls) if isinstance(node, ast.Name)}
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            free = [a for a in node.names if _is_free(a.name)]
+            names = [a for a in free if (a.asname or a.name.split(".")[0]) in used]
+            kept += [ast.copy_location(ast.Import(names), node)] if names else []
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level and node.module != "__future__":
+            free = [a for a in node.names if _is_free(node.module) or _is_free(f"{node.module}.{a.name}")]
+            names = [a for a in free if (a.asname or a.name) in used or a.name == "*"]
+            kept += [ast.copy_location(ast.ImportFrom(node.module, names, 0), node)] if names else []
+    return kept
+
+
+def _is_free(module: str) -> bool:
+    return module.split(".")[0] in sys.stdlib_module_names or module in ("layerwise.errors", "layerwise.options")
 
 
 def documentation(kind: str, name: str) -> dict[str, str]:
     """Return the text that documents each option: the string that follows the field."""
-    path = file(kind, name)
-    body = next(n.body for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Options")
-    pairs = itertools.pairwise(body)
+    return documentation_of(file(kind, name), "Options")
+
+
+def documentation_of(path: Path, cls: str) -> dict[str, str]:
+    """Return the text that documents each field of a class in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    body = next(n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls)
     return {
         field.target.id: " ".join(str(ast.literal_eval(text.value)).split())
-        for field, text in pairs
+        for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
     }
@@ -107,67 +144,17 @@ def options(kind: str, name: str, given: dict[str, Any], where: str) -> Any:
     return typed(options_class(kind, name), given, where, f"{KINDS[kind]} {name!r}")
 
 
-def typed(cls: type, given: dict[str, Any], where: str, what: str) -> Any:
-    """Make a dataclass of what a study gives, each value as its field's annotation wants it.
-
-    Parameters
-    ----------
-    where, what
-        The place and the thing in an error, such as ``segment 'd6'`` and ``method 'dmn'``.
-    """
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    types_ = typing.get_type_hints(cls, vars(typing))
-    for key, value in given.items():
-        if key not in fields:
-            raise LayerwiseError(f"{where}: {what} has no option {key!r}{nearest(str(key), fields)}")
-        given = {**given, key: _typed(value, types_[key], f"{where}: option {key!r}")}
-    missing = [
-        f.name
-        for f in fields.values()
-        if f.name not in given and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise LayerwiseError(f"{where}: {what} needs the option {missing[0]!r}")
-    try:
-        return cls(**given)
-    except (LayerwiseError, ValueError) as error:
-        raise LayerwiseError(f"{where}: {error}") from None
+def spelled_options(kind: str, name: str) -> list[tuple[str, str, str]]:
+    """Return each option of a plugin with its type, bounds and default, and its text."""
+    cls, texts = options_class(kind, name), documentation(kind, name)
+    wanted = hints(cls)
+    return [(f.name, f"{spelled(wanted[f.name])}{_default(f)}", texts.get(f.name, "")) for f in dataclasses.fields(cls)]
 
 
-def _typed(value: Any, wanted: Any, where: str) -> Any:
-    """Return the value as the annotation wants it (a list becomes a tuple, an int a float)."""
-    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin in (typing.Union, types.UnionType):
-        for each in args:
-            try:
-                return _typed(value, each, where)
-            except LayerwiseError:
-                continue
-    elif origin is typing.Literal:
-        if value in args:
-            return value
-        if isinstance(value, str):
-            raise LayerwiseError(f"{where} is {value!r}{nearest(value, map(str, args))}")
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        columns = args[:1] * len(value) if args[-1] is Ellipsis else args
-        if len(columns) == len(value):
-            return tuple(_typed(v, column, where) for v, column in zip(value, columns, strict=True))
-    elif origin is dict and isinstance(value, dict):
-        keys = {str(k) if args[0] is str else _typed(k, args[0], where): k for k in value}  # YAML reads 1 as a number
-        return {key: _typed(value[k], args[1], where) for key, k in keys.items()}
-    elif wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif wanted is type(None) and value is None:
-        return None
-    elif isinstance(wanted, type) and type(value) is wanted:
-        return value
-    elif wanted is float and isinstance(value, str):  # YAML reads 1e-3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    name = getattr(wanted, "__name__", str(wanted)) if not args else str(wanted).replace("typing.", "")
-    raise LayerwiseError(f"{where} is {value!r}, which is not {name}")
+def _default(field: dataclasses.Field) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return f", default {field.default_factory()!r}"
+    return ", required" if field.default is dataclasses.MISSING else f", default {field.default!r}"
 
 
 def sources(kind: str, name: str) -> list[Path]:

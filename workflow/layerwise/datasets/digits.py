@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from sklearn.datasets import load_digits
 
 from layerwise.contract import Raw, Task
-from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, Ge, Le
 from layerwise.preparation.draw import deal, proportional
 
 TEST_SEED = 0
 
 
 @dataclass(frozen=True)
-class Options:
-    test: float = 0.25
+class Options(Bounded):
+    test: Annotated[float, Ge(0.01), Le(0.9)] = 0.25
     """Share of the images that makes the test split."""
-
-    def __post_init__(self) -> None:
-        if not 0.01 <= self.test <= 0.9:
-            raise LayerwiseError(f"option 'test' is {self.test}: give a share from 0.01 to 0.9")
 
 
 def load(options: Options, *, root: Path) -> Raw:

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.options import Bounded, Ge, Le
 from layerwise.preparation.folder import IMAGES, scan
 
 # What Pillow raises for files of all sorts that are damaged.
@@ -26,17 +28,13 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, 
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     folder: str
     """Folder of the images; a relative one is under the working directory."""
-    size: int
+    size: Annotated[int, Ge(1), Le(1024)]
     """Height and width in pixels to which every image is resized (its sides are not kept in proportion)."""
     grey: bool = False
     """One grey channel in place of red, green and blue."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.size <= 1024:
-            raise LayerwiseError(f"option 'size' is {self.size}: give a number of pixels from 1 to 1024")
 
 
 def load(options: Options, *, root: Path) -> Raw:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -34,37 +34,36 @@ from torch import Tensor
 
 from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, Ge, Gt, Lt
 
 SQUARES = 8  # thesis section 5.4.2
 SIGNS = Task("signs", 1, ("-1", "+1"))
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     problem: Literal["sinusoid", "spirals", "checkerboard", "halves", "wave"]
     """Which toy."""
-    samples: int = 5000
+    samples: Annotated[int, Ge(4)] = 5000
     """Number of training points."""
-    test_samples: int = 1000
+    test_samples: Annotated[int, Ge(2)] = 1000
     """Number of test points; for the sinusoid less than `samples`, since one lies between two of those."""
-    turns: float = 1.75
+    turns: Annotated[float, Gt(0)] = 1.75
     """Turns of each spiral (spirals only)."""
-    noise: float = 0.0
+    noise: Annotated[float, Ge(0)] = 0.0
     """Standard deviation of the normal noise on each coordinate (spirals only)."""
-    radius: float = 1.0
+    radius: Annotated[float, Gt(0)] = 1.0
     """Radius at which the spirals end (spirals only)."""
-    start: float = 0.0
+    start: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of radius and turns at which they start, 0 at the centre (spirals only)."""
     even: Literal["arms", "turns"] = "arms"
     """Points are spread evenly along the arms, nearly, or over the turns, denser inside (spirals only)."""
-    side: float = 1.0
+    side: Annotated[float, Gt(0)] = 1.0
     """Side of the board (checkerboard only)."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the points of all but the sinusoid."""
 
     def __post_init__(self) -> None:
-        if self.samples < 4 or self.test_samples < 2:
-            raise LayerwiseError("options 'samples' and 'test_samples': give at least 4 and 2 points")
         if self.problem == "sinusoid" and self.test_samples >= self.samples:
             raise LayerwiseError(
                 f"option 'test_samples' is {self.test_samples}: the sinusoid needs fewer than 'samples'"
@@ -77,10 +76,6 @@ class Options:
             )
         if self.problem != "checkerboard" and self.side != 1:
             raise LayerwiseError(f"option 'side' is of the checkerboard alone, not of {self.problem}")
-        if not (self.turns > 0 and self.side > 0 and self.radius > 0 and self.noise >= 0 and self.seed >= 0):
-            raise LayerwiseError("options 'turns', 'side' and 'radius' are above 0, 'noise' and 'seed' are 0 or more")
-        if not 0 <= self.start < 1:
-            raise LayerwiseError(f"option 'start' is {self.start}: a share of the spiral, 0 or more and below 1")
 
 
 def load(options: Options, *, root: Path) -> Raw:

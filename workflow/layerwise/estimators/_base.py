@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from math import prod
 from types import ModuleType
 from typing import Any, Self, TypeVar
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from layerwise import plugins
 from layerwise.contract import Features, Segment, Source, Split, Task
-from layerwise.errors import LayerwiseError
+from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import build as layer_tools
+from layerwise.options import hints, spelled, typed
 from layerwise.run import machine
 
 FLOATS = (np.float64, np.float32)
@@ -46,12 +47,42 @@ ATTRIBUTES = """Attributes
         Number of columns of ``X``."""
 
 
+def parameters(method: ModuleType, **own: Any) -> Callable[..., None]:
+    """Make the ``__init__`` of an estimator: keyword parameters, stored as they come, which scikit-learn can list.
+
+    Parameters
+    ----------
+    own
+        Defaults: of parameters that the method's Options do not have, and where an Options' own default does not suit
+        the data of a notebook.
+    """
+    wanted = hints(method.Options)
+    options = {f.name: own.pop(f.name, f.default) for f in dataclasses.fields(method.Options)}
+    defaults = {name: own.pop(name) for name in ("layers",) if name in own} | options | own
+
+    def __init__(self: Any, **given: Any) -> None:
+        for name in given:
+            if name not in defaults:
+                raise TypeError(f"{type(self).__name__} has no parameter {name!r}{nearest(name, defaults)}")
+        for name, value in {**defaults, **given}.items():
+            setattr(self, name, value)
+
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=wanted.get(name, Any))
+        for name, default in defaults.items()
+    ]
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = inspect.Signature([first, *keywords])  # type: ignore[attr-defined]
+    return __init__
+
+
 def documented(cls: type[C]) -> type[C]:
     """Fill in a class's docstring: ``{parameters}`` from its method's Options, which document themselves."""
-    defaults = cls.__init__.__kwdefaults__ or {}
-    types = {f.name: re.sub(r"Literal\[(.*?)\]", r"{\1}", str(f.type)) for f in dataclasses.fields(cls._method.Options)}
-    texts = plugins.documentation("methods", cls._method.__name__.rpartition(".")[2])
-    parts = [f"{name} : {types[name]}, default={defaults[name]!r}\n        {text}" for name, text in texts.items()]
+    defaults = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
+    parts = []
+    for name, text in plugins.documentation("methods", cls._method.__name__.rpartition(".")[2]).items():
+        kind = spelled(hints(cls._method.Options)[name])
+        parts.append(f"{name} : {kind}, default={defaults[name]!r}\n        {text}")
     if "layers" in defaults:
         words = 'Layer words, such as ``("conv 3 6", "relu", "maxpool 2")``.'
         parts.insert(0, f"layers : sequence of str, default={defaults['layers']!r}\n        {words}{cls._ending}")
@@ -76,9 +107,9 @@ class Network(BaseEstimator):
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
         method, name = self._method, type(self).__name__
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        given = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(method.Options)}
         try:
-            options = plugins.typed(method.Options, given, name, method.__name__)
+            options = typed(method.Options, given, name, method.__name__)
             device = machine.device(self.device)
             train, valid = self._hold_out(train, task, seed)
             segment = Segment(words, train.shape, task.outputs)
@@ -133,8 +164,3 @@ class Network(BaseEstimator):
         device = machine.device(self.device)
         module = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
         return layer_tools.apply(module, x, device=device)
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy's numbers, as a grid search draws them, as Python's."""
-    return value.item() if isinstance(value, np.generic) else value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 
-from layerwise.estimators._base import documented
+from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._batches import Batches, BatchSource, first_pass, passes
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
@@ -15,43 +14,7 @@ from layerwise.methods import platonic, ridge
 
 class _Platonic(Predictor):
     _method = platonic
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense 32", "tanh"),
-        projection: str = "random",
-        first: str = "sorted",
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        tries: int = 1,
-        solver: str = "pinv",
-        strength: str | float | None = None,
-        tolerance: float | None = None,
-        dtype: str = "float64",
-        ema: float | None = None,
-        bias: bool = True,
-        mask: int | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.projection = projection
-        self.first = first
-        self.alpha = alpha
-        self.beta = beta
-        self.tries = tries
-        self.solver = solver
-        self.strength = strength
-        self.tolerance = tolerance
-        self.dtype = dtype
-        self.ema = ema
-        self.bias = bias
-        self.mask = mask
-        self.image_shape = image_shape
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(platonic, layers=("dense 32", "tanh"), image_shape=None, device="auto", random_state=None)
 
     def fit_batches(self, batches: Batches) -> Self:
         """Fit the network to samples that come in batches, where memory does not hold them all.
@@ -122,19 +85,8 @@ class PlatonicRegressor(NetworkRegressor, _Platonic):
 class _Ridge(Predictor):
     _method = ridge
     random_state = 0  # nothing is drawn
-
-    def __init__(
-        self,
-        *,
-        strengths: Sequence[float] = (),
-        select: str = "gcv",
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-    ) -> None:
-        self.strengths = strengths
-        self.select = select
-        self.validation_fraction = validation_fraction
-        self.device = device
+    __init__ = parameters(ridge, validation_fraction=0.1, device="auto")
+    select: str
 
     def _validates(self) -> bool:
         return self.select == "valid"

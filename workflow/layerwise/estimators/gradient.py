@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,56 +9,25 @@ import torch
 from sklearn.utils.metaestimators import available_if
 
 from layerwise.contract import Task
-from layerwise.estimators._base import documented
+from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import sgd
 
 
 class _SGDNetwork(Predictor):
     _method = sgd
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense 64", "relu"),
-        optimizer: str = "adam",
-        lr: float | None = None,
-        momentum: float = 0.9,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        epochs: int = 100,
-        batch: int = 32,
-        schedule: str = "constant",
-        step: int = 0,
-        milestones: Sequence[int] = (),
-        gamma: float = 0.1,
-        loss: str = "auto",
-        patience: int = 0,
-        init: str = "torch",
-        validation_fraction: float = 0.1,
-        image_shape: tuple[int, ...] | None = None,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.optimizer = optimizer
-        self.lr = lr
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        self.epochs = epochs
-        self.batch = batch
-        self.schedule = schedule
-        self.step = step
-        self.milestones = milestones
-        self.gamma = gamma
-        self.loss = loss
-        self.patience = patience
-        self.init = init
-        self.validation_fraction = validation_fraction
-        self.image_shape = image_shape
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(
+        sgd,
+        layers=("dense 64", "relu"),
+        optimizer="adam",
+        epochs=100,
+        batch=32,
+        validation_fraction=0.1,
+        image_shape=None,
+        device="auto",
+        random_state=None,
+    )
+    patience: int
 
     def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
         super()._fit_scores(x, y, task)

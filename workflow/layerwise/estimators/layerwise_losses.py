@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from layerwise.estimators._base import documented
+from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import dgl
 
 
 class _DeepGaussian(Predictor):
     _method = dgl
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense 64", "relu"),
-        kernel: str = "nngp",
-        objective: str = "mse",
-        variances: str = "evidence",
-        noise: str | float = 1e-3,
-        init: str = "xavier",
-        bias: float = 0.5,
-        lr: float | tuple[float, ...] = 0.01,
-        weight_decay: float | tuple[float, ...] = 0.0,
-        epochs: int = 50,
-        batch: int = 500,
-        landmarks: int = 0,
-        patience: int = 0,
-        centre: bool = True,
-        above: int = 0,
-        width: float = 0.5,
-        beta: float = 100.0,
-        validation_fraction: float = 0.1,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.kernel = kernel
-        self.objective = objective
-        self.variances = variances
-        self.noise = noise
-        self.init = init
-        self.bias = bias
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.epochs = epochs
-        self.batch = batch
-        self.landmarks = landmarks
-        self.patience = patience
-        self.centre = centre
-        self.above = above
-        self.width = width
-        self.beta = beta
-        self.validation_fraction = validation_fraction
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(dgl, layers=("dense 64", "relu"), validation_fraction=0.1, device="auto", random_state=None)
+    patience: int
+    lr: Any
+    weight_decay: Any
 
     def _validates(self) -> bool:
-        return bool(self.patience) or isinstance(self.lr, tuple) or isinstance(self.weight_decay, tuple)
+        return bool(self.patience) or any(isinstance(each, (tuple, list)) for each in (self.lr, self.weight_decay))
 
 
 @documented

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from layerwise.contract import Task
-from layerwise.estimators._base import FLOATS, Network, documented
+from layerwise.estimators._base import FLOATS, Network, documented, parameters
 from layerwise.layers import build as layer_tools
 from layerwise.methods import dmn, pca, random
 
@@ -99,37 +98,7 @@ class DensityMatrixTransformer(SegmentTransformer):
     """
 
     _method = dmn
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense", "relu"),
-        variance: float = 0.95,
-        correlation: float = 0.9,
-        fraction: float = 1.0,
-        count: int | None = None,
-        centre: bool = False,
-        reach: bool = False,
-        order: str = "class",
-        sign: str = "loading",
-        whiten: float | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.variance = variance
-        self.correlation = correlation
-        self.fraction = fraction
-        self.count = count
-        self.centre = centre
-        self.reach = reach
-        self.order = order
-        self.sign = sign
-        self.whiten = whiten
-        self.image_shape = image_shape
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(dmn, layers=("dense", "relu"), image_shape=None, device="auto", random_state=None)
 
     def fit(self, X: Any, y: Any) -> Self:  # type: ignore[override]
         """Fit the layers to samples of classes.
@@ -179,33 +148,7 @@ class PCATransformer(SegmentTransformer):
     """
 
     _method = pca
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense", "relu"),
-        variance: float = 0.95,
-        fraction: float = 1.0,
-        count: int | None = None,
-        centre: bool = False,
-        reach: bool = False,
-        sign: str = "loading",
-        whiten: float | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.variance = variance
-        self.fraction = fraction
-        self.count = count
-        self.centre = centre
-        self.reach = reach
-        self.sign = sign
-        self.whiten = whiten
-        self.image_shape = image_shape
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(pca, layers=("dense", "relu"), image_shape=None, device="auto", random_state=None)
 
 
 @documented
@@ -232,22 +175,4 @@ class RandomFeaturesTransformer(SegmentTransformer):
     """
 
     _method = random
-
-    def __init__(
-        self,
-        *,
-        layers: Sequence[str] = ("dense 256", "relu"),
-        distribution: str = "normal",
-        scale: str | float = "he",
-        bias: float = 0.0,
-        image_shape: tuple[int, ...] | None = None,
-        device: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.layers = layers
-        self.distribution = distribution
-        self.scale = scale
-        self.bias = bias
-        self.image_shape = image_shape
-        self.device = device
-        self.random_state = random_state
+    __init__ = parameters(random, layers=("dense 256", "relu"), image_shape=None, device="auto", random_state=None)

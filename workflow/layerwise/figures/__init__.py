@@ -7,7 +7,7 @@ documents it) and
     def caption(results: StudyResults, options: Options) -> str
 
 The caption says what is shown, over how many seeds, on which machine, and where the numbers came from. As for
-methods, ``Options`` must stand on the standard library and `layerwise.errors` alone.
+methods, ``Options`` must stand on the standard library, `layerwise.errors` and `layerwise.options` alone.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ For thesis figures 7.2, 7.12 and 7.13.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.figures._style import new, provenance
 from layerwise.figures.toy_regions import DOTS
 from layerwise.maths.linalg import Gram, correlation_axes
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 
 GREYS = ("#000000", "#666666", "#aaaaaa")
@@ -26,15 +27,11 @@ POINTS = 400  # drawn
 
 
 @dataclass(frozen=True)
-class Options:
-    datasets: tuple[str, ...]
+class Options(Bounded):
+    datasets: Annotated[tuple[str, ...], MinLen(1)]
     """Data sets of points with two coordinates and two classes."""
     components: bool = False
     """Also show the principal components of [X | Y], and the direction that a linear support vector machine finds."""
-
-    def __post_init__(self) -> None:
-        if not self.datasets:
-            raise LayerwiseError("option 'datasets' is empty: name data sets of points in the plane")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

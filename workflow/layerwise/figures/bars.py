@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
+from layerwise.options import Bounded
 from layerwise.results.study_results import StudyResults
 from layerwise.study import works
 
@@ -24,7 +25,7 @@ LONG = 7  # letters of a label that still stands upright
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     source: str = ""
     """Work whose rows are shown, such as dmn, each with its networks as the study has them under ``published``."""
     item: str | tuple[str, ...] = ()

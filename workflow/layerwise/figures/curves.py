@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 from math import log
+from typing import Annotated
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.figures._panels import Colour, colours, empty, legend, measured, ran
 from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 
 SCALES = {"accuracy", "seconds", "parameters"}  # what else is measured, errors and losses, spans decades
@@ -22,8 +24,8 @@ LINE = 36  # letters of an axis label that fit under a panel
 
 
 @dataclass(frozen=True)
-class Options:
-    panels: dict[str, dict[str, dict[float, str]]]
+class Options(Bounded):
+    panels: dict[str, dict[str, Annotated[dict[float, str], MinLen(1)]]]
     """The lines of each panel: {title: {line: {number: dataset/path}}}."""
     x: dict[str, str] = field(default_factory=dict)
     """What the number of a panel is: {title: label of the axis}."""
@@ -41,9 +43,6 @@ class Options:
             for title in getattr(self, name):
                 if title not in self.panels:
                     raise LayerwiseError(f"option {name!r}: no panel {title!r}{nearest(title, self.panels)}")
-        for name, points in (line for lines in self.panels.values() for line in lines.items()):
-            if not points:
-                raise LayerwiseError(f"option 'panels': line {name!r} has no points")
         for title in self.logarithmic:
             if any(x <= 0 for line in self.panels[title].values() for x in line):
                 raise LayerwiseError(f"option 'logarithmic': panel {title!r} has a number that is not above 0")

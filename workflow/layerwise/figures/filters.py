@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
 
 import torch
 from matplotlib.axes import Axes
@@ -12,23 +13,20 @@ from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import new, provenance
+from layerwise.options import Bounded, Ge
 from layerwise.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     dataset: str
     """Data set of images."""
     networks: tuple[str, ...] = ()
     """Paths of the networks, a row each; one for each first segment of the data set's networks where absent."""
     seed: int | None = None
     """The seed to show; the first of the study where absent."""
-    count: int = 12
+    count: Annotated[int, Ge(1)] = 12
     """Filters in a row, from the first."""
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise LayerwiseError(f"option 'count' is {self.count}: show at least 1 filter")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

@@ -12,6 +12,7 @@ An image is hundreds of patches that overlap, which changes the number but not t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, looked_at, probed, ran, seen
 from layerwise.figures._style import new, provenance
+from layerwise.options import Bounded, Ge
 from layerwise.results.study_results import StudyResults
 
 SKIP = 10  # steps at the start in which the estimate itself still wanders
@@ -28,19 +30,15 @@ FLOOR = 1e-9  # of the largest eigenvalue: what float64 leaves of a zero
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     probe: str = "density"
     """The probe of the study that took the eigenvalues, samples added in equal steps."""
     network: str = ""
     """The network, as dataset/path, beside which it lies; the first that the probe looks at where absent."""
-    bins: int = 41
+    bins: Annotated[int, Ge(3)] = 41
     """Bins of the histogram, over four standard deviations to either side."""
-    blocks: int = 10
+    blocks: Annotated[int, Ge(2)] = 10
     """Ranges of N in which the standard deviation is taken."""
-
-    def __post_init__(self) -> None:
-        if self.bins < 3 or self.blocks < 2:
-            raise LayerwiseError("options 'bins' and 'blocks': choose 3 bins and 2 blocks, or more")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

@@ -6,7 +6,7 @@ At which budget does a trained ConvNet pass filters in closed form under a train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,24 +14,21 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, over, ran, runs
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 from layerwise.study.trie import Node
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     dataset: str
     """Data set whose networks are shown."""
-    networks: tuple[str, ...]
+    networks: Annotated[tuple[str, ...], MinLen(1)]
     """Paths of networks whose last segment is trained by gradient."""
     x: Literal["epochs", "seconds"] = "epochs"
     """Against epochs of the last segment, or against the seconds of all fits up to there."""
     measure: Literal["valid", "train_loss"] = "valid"
     """What the validation split says, or the loss while training."""
-
-    def __post_init__(self) -> None:
-        if not self.networks:
-            raise LayerwiseError("option 'networks' is empty: name networks whose last segment is trained")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

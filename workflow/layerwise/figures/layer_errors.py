@@ -6,6 +6,7 @@ For thesis figures 7.5, 7.7 and 7.10: the least squares distance (eq. 5.3) again
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, over, parted, ran
 from layerwise.figures._style import grid, over_seeds, provenance
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 from layerwise.study.trie import Node
 
@@ -20,13 +22,9 @@ POINTS = 250  # at most, of a curve over thousands of layers
 
 
 @dataclass(frozen=True)
-class Options:
-    panels: dict[str, dict[str, str]]
+class Options(Bounded):
+    panels: Annotated[dict[str, Annotated[dict[str, str], MinLen(1)]], MinLen(1)]
     """The lines of each panel: {title: {line: dataset/path}}."""
-
-    def __post_init__(self) -> None:
-        if not self.panels or not all(self.panels.values()):
-            raise LayerwiseError("option 'panels': name a panel, and a network for it, as dataset/path")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from matplotlib.colors import ListedColormap
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from layerwise.errors import LayerwiseError
 from layerwise.figures._style import grid, provenance
 from layerwise.layers import build as layers
+from layerwise.options import Bounded, Ge
 from layerwise.results.study_results import StudyResults
 
 SIDE = 240  # places along each axis
@@ -20,14 +22,14 @@ DOTS = ListedColormap(["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555", "#
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     dataset: str
     """Data set of points with two coordinates."""
     networks: tuple[str, ...] = ()
     """Paths of the networks; all of the data set where absent."""
     seed: int | None = None
     """The seed to show; the first of the study where absent."""
-    points: int = 800
+    points: Annotated[int, Ge(1)] = 800
     """Test points to draw."""
 
 

@@ -6,16 +6,16 @@ For dmn figure 2, dmn supplement figures 2 and 5, and dmn-icassp figure 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import Colour, empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
 from layerwise.figures._style import decimal_ticks, grid, over_seeds, provenance
+from layerwise.options import Bounded, Ge, MinLen
 from layerwise.results.study_results import StudyResults
 
 NAMES = {
@@ -33,8 +33,8 @@ DECADES = ("change", "distance", "product", "mean_squared")  # what spans them h
 
 
 @dataclass(frozen=True)
-class Options:
-    columns: tuple[str, ...]
+class Options(Bounded):
+    columns: Annotated[tuple[str, ...], MinLen(1)]
     """What to show: columns of the probe, such as largest, product, change or distance."""
     probe: str = "training"
     """The probe of the study that followed the trainings."""
@@ -44,16 +44,10 @@ class Options:
     """Leave out the last layer, which classifies."""
     detrend: bool = False
     """Show each value over the mean of all layers at that step, minus 1."""
-    smooth: int = 0
+    smooth: Annotated[int, Ge(0)] = 0
     """Steps of a moving average; the curve itself then stands fainter behind it."""
     log_steps: bool = False
     """A logarithmic axis of steps."""
-
-    def __post_init__(self) -> None:
-        if not self.columns:
-            raise LayerwiseError("option 'columns' is empty: name a column of the probe, such as largest")
-        if self.smooth < 0:
-            raise LayerwiseError(f"option 'smooth' is {self.smooth}: choose 0 steps or more")
 
 
 def draw(results: StudyResults, options: Options) -> Figure:

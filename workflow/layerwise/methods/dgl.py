@@ -8,8 +8,7 @@ No gradient passes from one layer to another. Of the layers above only the varia
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
@@ -23,10 +22,11 @@ from layerwise.layers.words import parse
 from layerwise.maths import kernels
 from layerwise.methods._layer_training import LayerTraining, Progress
 from layerwise.methods._wide import Wide
+from layerwise.options import Bounded, Ge, Gt, MinLen
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     kernel: Literal["nngp", "ntk"] = "nngp"
     """Kernel of the layers above: of random networks (``nngp``), or of some trained by gradient descent (``ntk``)."""
     objective: Literal["mse", "variance", "log_predictive", "bottleneck"] = "mse"
@@ -36,50 +36,39 @@ class Options:
     """Variances of weights and biases above. ``evidence``: those under which the labels are likeliest, given the
     layer's outputs before training. ``initial``: those of the first weights. ``used``: those of the network under the
     segment's ``uses``, the published way; it may be a trained one or a random one."""
-    noise: Literal["evidence"] | float = 1e-3
+    noise: Literal["evidence"] | Annotated[float, Gt(0)] = 1e-3
     """Noise variance of the Gaussian process: a share of the root mean square eigenvalue of the kernel of the first
     mini-batch before training (1e-3 is the authors' rule), or fitted to the labels as the variances are."""
     init: Literal["xavier", "he"] = "xavier"
     """First weights: normal with Xavier's variance and the gain 5/3 (the authors'), or with He's variance."""
-    bias: float = 0.5
+    bias: Annotated[float, Ge(0)] = 0.5
     """Standard deviation of the first biases."""
-    lr: tuple[float, ...] | float = 0.01
+    lr: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | Annotated[float, Gt(0)] = 0.01
     """Learning rate of Adam; of several the best by the loss on the validation split, for each layer."""
-    weight_decay: tuple[float, ...] | float = 0.0
+    weight_decay: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] | Annotated[float, Ge(0)] = 0.0
     """Weight decay, or several to choose from as for `lr`."""
-    epochs: int = 50
+    epochs: Annotated[int, Ge(0)] = 50
     """Passes over the training split for each layer, at most; 0 leaves the first weights."""
-    batch: int = 500
+    batch: Annotated[int, Ge(2)] = 500
     """Samples a step. The loss predicts each of them from the others."""
-    landmarks: int = 0
+    landmarks: Annotated[int, Ge(0)] = 0
     """Approximate the kernel of a batch by its values at so many of its samples (Nystroem), for batches of ten
     thousands; 0 takes the kernel itself."""
-    patience: int = 0
+    patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation loss after which to stop and go back to the best; 0 is off."""
     centre: bool = True
     """Let the targets of a sample sum to zero: for k classes 1 - 1/k and -1/k, which a process of zero mean suits."""
-    above: int = 0
+    above: Annotated[int, Ge(0)] = 0
     """Hidden layers between the segment and the read-out that belong to other segments."""
-    width: float = 0.5
+    width: Annotated[float, Gt(0)] = 0.5
     """For ``bottleneck``: standard deviation of its noise, as a share of the median distance between samples."""
-    beta: float = 100.0
+    beta: Annotated[float, Gt(0)] = 100.0
     """For ``bottleneck``: weight of the information on the label."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay"):
-            given = getattr(self, name)
-            values = given if isinstance(given, tuple) else (given,)
-            object.__setattr__(self, name, values)
-            if not values or not all(isfinite(v) and v >= 0 for v in values) or (name == "lr" and 0 in values):
-                raise LayerwiseError(f"option {name!r} is {given}: give positive numbers, such as 0.01")
-        for name, least in (("epochs", 0), ("batch", 2), ("patience", 0), ("above", 0), ("landmarks", 0)):
-            if getattr(self, name) < least:
-                raise LayerwiseError(f"option {name!r} is {getattr(self, name)}: choose {least} or more")
-        for name in ("noise", "width", "beta"):
-            if not isinstance(getattr(self, name), str) and not 0 < getattr(self, name) < float("inf"):
-                raise LayerwiseError(f"option {name!r} is {getattr(self, name)}: choose a number above 0")
-        if not (isfinite(self.bias) and self.bias >= 0):
-            raise LayerwiseError(f"option 'bias' is {self.bias}: a standard deviation is 0 or more")
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if isinstance(value, tuple) else (value,))
 
 
 def fit(

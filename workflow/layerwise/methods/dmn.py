@@ -12,8 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -23,20 +22,21 @@ from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.maths.linalg import Gram, principal
+from layerwise.options import Bounded, Ge, Gt, Le
 
 SHARED = True
 
 
 @dataclass(frozen=True)
-class Options:
-    variance: float = 0.95
+class Options(Bounded):
+    variance: Annotated[float, Gt(0), Le(1)] = 0.95
     """T_v, the share of each class's variance that its components may explain, in (0, 1]. Not used where a number of
     filters is given."""
-    correlation: float = 0.9
+    correlation: Annotated[float, Gt(0), Le(1)] = 0.9
     """T_PC, in (0, 1]: a component is dropped where its absolute cosine with a kept one is above this."""
-    fraction: float = 1.0
+    fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
-    count: int | None = None
+    count: Annotated[int, Ge(1)] | None = None
     """Number of filters of each layer whose word gives no width. Components then come in as T_v grows, each class's
     first one before any second one, until so many are kept."""
     centre: bool = False
@@ -48,21 +48,10 @@ class Options:
     by decreasing eigenvalue. ``share``: as T_v grows, which is also how a number of filters is filled."""
     sign: Literal["loading", "sum"] = "loading"
     """What is made positive: the ``loading`` of largest magnitude, or the ``sum`` of a filter's weights."""
-    whiten: float | None = None
+    whiten: Annotated[float, Gt(0)] | None = None
     """Bring every response to zero mean and unit variance over all samples, of all classes, so that one threshold
     behind the layer suits all filters: w becomes w / sqrt(variance of w . x + this number). null leaves unit lengths
     and zero biases, as published."""
-
-    def __post_init__(self) -> None:
-        for name in ("variance", "correlation", "fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise LayerwiseError(f"{name}: {getattr(self, name)} is outside (0, 1]; use a share such as 0.9")
-        if self.count is not None and self.count < 1:
-            raise LayerwiseError(f"count: {self.count} filters cannot be; use 1 or more")
-        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten > 0):
-            raise LayerwiseError(
-                f"whiten: {self.whiten} does not keep a variance from zero; use a number above 0, or null"
-            )
 
 
 def fit(

@@ -9,7 +9,7 @@ normalised contrast (``conv 6 400 contrast 1e-3``) and their threshold is ``soft
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -19,27 +19,18 @@ from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
 from layerwise.maths.linalg import Gram, whitening
+from layerwise.options import Bounded, Ge
 
 
 @dataclass(frozen=True)
-class Options:
-    whiten: float | None = 0.1
+class Options(Bounded):
+    whiten: Annotated[float, Ge(0)] | None = 0.1
     """What is added to the eigenvalues of the covariance of the patches before they are brought to unit variance
     (ZCA), in squared units of the layer's input; null leaves the patches as they are."""
-    samples: int = 5000
+    samples: Annotated[int, Ge(1)] = 5000
     """Number of training samples, drawn by seed, whose patches are whitened and drawn from; at most all there are."""
-    count: int | None = None
+    count: Annotated[int, Ge(1)] | None = None
     """Number of filters of each layer whose word gives no width."""
-
-    def __post_init__(self) -> None:
-        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten >= 0):
-            raise LayerwiseError(
-                f"whiten: {self.whiten} cannot be added to a variance; use 0 or more, or null for none"
-            )
-        for name in ("samples", "count"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise LayerwiseError(f"{name}: {value} is too few; use 1 or more")
 
 
 def fit(

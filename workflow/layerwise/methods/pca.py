@@ -6,26 +6,25 @@ The control beside every class PCA, and the first form of density matrix network
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
-from layerwise.errors import LayerwiseError
 from layerwise.methods import dmn
+from layerwise.options import Bounded, Ge, Gt, Le
 
 SHARED = True
 
 
 @dataclass(frozen=True)
-class Options:
-    variance: float = 0.95
+class Options(Bounded):
+    variance: Annotated[float, Gt(0), Le(1)] = 0.95
     """T_v, the share of the variance that the components may explain, in (0, 1]. Not used where a number of filters
     is given."""
-    fraction: float = 1.0
+    fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
-    count: int | None = None
+    count: Annotated[int, Ge(1)] | None = None
     """Number of filters of each layer whose word gives no width."""
     centre: bool = False
     """Subtract the mean, which makes the second moment a covariance."""
@@ -33,20 +32,9 @@ class Options:
     """Also take the component with which the variance passes T_v. Without, the first component is always taken."""
     sign: Literal["loading", "sum"] = "loading"
     """What is made positive: the ``loading`` of largest magnitude, or the ``sum`` of a filter's weights."""
-    whiten: float | None = None
+    whiten: Annotated[float, Gt(0)] | None = None
     """Bring every response to zero mean and unit variance: w becomes w / sqrt(variance of w . x + this number). null
     leaves unit lengths and zero biases."""
-
-    def __post_init__(self) -> None:
-        for name in ("variance", "fraction"):
-            if not 0 < getattr(self, name) <= 1:
-                raise LayerwiseError(f"{name}: {getattr(self, name)} is outside (0, 1]; use a share such as 0.9")
-        if self.count is not None and self.count < 1:
-            raise LayerwiseError(f"count: {self.count} filters cannot be; use 1 or more")
-        if self.whiten is not None and not (isfinite(self.whiten) and self.whiten > 0):
-            raise LayerwiseError(
-                f"whiten: {self.whiten} does not keep a variance from zero; use a number above 0, or null"
-            )
 
 
 def fit(

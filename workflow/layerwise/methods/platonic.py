@@ -19,8 +19,8 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, isfinite, prod
-from typing import Any, Literal
+from math import inf, prod
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,12 +34,13 @@ from layerwise.layers.words import parse
 from layerwise.maths.linalg import Gram, Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
+from layerwise.options import Bounded, Ge, Gt, Lt
 
 SHARED = True
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     projection: Literal["random", "pca", "sorted", "auto", "differences", "identity"] = "random"
     """``random``: P ~ N(0, 1). ``pca``: Platonic PCA, at most n + k wide. ``sorted``: Sorted PCA, samples as weights,
     bias 0. ``auto``: sorted in the segment's first layer, or `first`, and pca in the others (thesis section 7.8.3).
@@ -47,64 +48,49 @@ class Options:
     other. ``identity``: the pseudoinverse learning algorithm, W = Z^+, as wide as there are samples."""
     first: Literal["sorted", "differences"] = "sorted"
     """What ``auto`` takes in the segment's first layer."""
-    alpha: float = 1.0
+    alpha: Annotated[float, Gt(0)] = 1.0
     """Scale of the hidden targets. Sorted PCA has none."""
-    beta: float = 1.0
+    beta: Annotated[float, Gt(0)] = 1.0
     """Weight of the labels Y beside the inputs Z in the hidden targets."""
-    tries: int = 1
+    tries: Annotated[int, Ge(1)] = 1
     """Random projections tried in each layer; the one of least read-out error (thesis eq. 5.3) is kept."""
     solver: Literal["pinv", "lstsq", "solve", "ridge"] = "pinv"
     """``pinv`` and ``lstsq`` on Z, ``solve`` on Z^T Z + strength I, as the thesis has them, bias column and all.
     ``ridge``: columns scaled, bias not penalised, one decomposition of streamed sums for all tries and strengths."""
-    strength: Literal["gcv"] | float | None = None
+    strength: Literal["gcv"] | Annotated[float, Ge(0)] | None = None
     """Ridge strength. ``solve`` needs a number, as it is added to Z^T Z. ``ridge`` takes a number relative to the mean
     diagonal of the scaled Gram, or ``gcv``, its default: the one that reads Y out best by cross-validation."""
-    tolerance: float | None = None
+    tolerance: Annotated[float, Gt(0)] | None = None
     """Singular values below it count as zero: absolute for ``pinv``, relative for ``lstsq``. Default: torch's."""
     dtype: Literal["float32", "float64"] = "float64"
     """Floating type of the computation and of the weights."""
-    ema: float | None = None
+    ema: Annotated[float, Ge(0), Lt(1)] | None = None
     """Re-weighting of samples in Platonic PCA (thesis section 7.9.3): what the moving average of their squared errors
     keeps of its past, in [0, 1), .2 in the thesis's text. Without, all weigh the same."""
     bias: bool = True
     """Add a column of ones to Z."""
-    mask: int | None = None
+    mask: Annotated[int, Ge(1)] | None = None
     """Cut each sample of Sorted PCA, or difference of samples, to a random rectangle of the image of this side at
     least, in pixels: a receptive field. Samples are then of unit length. null leaves them whole."""
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            if not isfinite(getattr(self, name)) or not getattr(self, name):
-                raise LayerwiseError(f"{name}: {getattr(self, name)} leaves no target to fit; use a number above 0")
-        if self.tries < 1:
-            raise LayerwiseError(f"tries: {self.tries} projections cannot be tried; use 1 or more")
         if self.tries > 1 and self.projection != "random":
             raise LayerwiseError(f"tries: projection {self.projection} is the same at every try; use 1, or random")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise LayerwiseError(f"ema: {self.ema} is outside [0, 1); the thesis has 0.2")
         if self.ema is not None and self.projection not in ("pca", "auto"):
             raise LayerwiseError(f"ema: projection {self.projection} does not weigh samples; use pca or auto")
-        if self.mask is not None and (self.mask < 1 or self.projection not in ("sorted", "auto", "differences")):
-            raise LayerwiseError(
-                f"mask: {self.mask} with projection {self.projection}; a side is 1 pixel or more, of sorted, auto or "
-                "differences"
-            )
+        if self.mask is not None and self.projection not in ("sorted", "auto", "differences"):
+            raise LayerwiseError(f"mask: projection {self.projection} takes none; use sorted, auto or differences")
         if self.projection == "identity" and (self.solver == "ridge" or self.beta != 1):
             raise LayerwiseError(
                 "projection: identity has one target a sample, no labels: leave beta out, and use pinv, lstsq or solve"
             )
-        if self.tolerance is not None and not (self.tolerance > 0 and self.solver in ("pinv", "lstsq")):
-            raise LayerwiseError(
-                f"tolerance: {self.tolerance} with solver {self.solver}; it is a number above 0 for pinv or lstsq"
-            )
-        number = None if isinstance(self.strength, str) else self.strength
+        if self.tolerance is not None and self.solver not in ("pinv", "lstsq"):
+            raise LayerwiseError(f"tolerance: solver {self.solver} takes none; use pinv or lstsq")
         if self.strength is not None and self.solver in ("pinv", "lstsq"):
             raise LayerwiseError(f"strength: solver {self.solver} has no penalty; use solver ridge or solve")
-        if number is not None and not (isfinite(number) and number >= 0):
-            raise LayerwiseError(f"strength: {number} is not a ridge strength; use a number of 0 or more")
         if self.solver == "ridge" and not self.bias:
             raise LayerwiseError("bias: solver ridge always has one; use another solver to go without")
-        if self.solver == "solve" and number is None:
+        if self.solver == "solve" and not isinstance(self.strength, float):
             raise LayerwiseError("strength: solver solve needs a number; ridge chooses one by cross-validation")
 
 

@@ -7,8 +7,8 @@ weights and biases from N(0, 1): ``scale: 1, bias: 1``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, sqrt
-from typing import Literal
+from math import sqrt
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -16,27 +16,21 @@ from torch import Tensor
 from layerwise.closed import driver
 from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
-from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, Ge, Gt
 
 SHARED = True
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     distribution: Literal["normal", "orthogonal"] = "normal"
     """``normal``: independent normal weights. ``orthogonal``: the filters of a layer are orthogonal to each other, as
     many as its inputs allow, then a new such set begins."""
-    scale: Literal["he", "unit"] | float = "he"
+    scale: Literal["he", "unit"] | Annotated[float, Gt(0)] = "he"
     """Standard deviation s of a weight: ``he`` is sqrt(2 / fan-in), ``unit`` is sqrt(1 / fan-in). Orthogonal filters
     get the length s sqrt(fan-in)."""
-    bias: float = 0.0
+    bias: Annotated[float, Ge(0)] = 0.0
     """Standard deviation of the normal biases; 0 leaves them at zero."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.scale, str) and not (isfinite(self.scale) and self.scale > 0):
-            raise LayerwiseError(f"scale: {self.scale} is not a standard deviation; use he, unit or a number above 0")
-        if not (isfinite(self.bias) and self.bias >= 0):
-            raise LayerwiseError(f"bias: {self.bias} is not a standard deviation; use a number of 0 or more")
 
 
 def fit(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite
-from typing import Literal
+from math import inf
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.maths.linalg import STRENGTHS, Equations, Gram
+from layerwise.options import Bounded, Ge
 
 SHARED = True
 
@@ -32,18 +33,13 @@ STRENGTHS_VALID = tuple(10 ** (half / 2) for half in range(-8, 0))
 
 
 @dataclass(frozen=True)
-class Options:
-    strengths: tuple[float, ...] = ()
+class Options(Bounded):
+    strengths: tuple[Annotated[float, Ge(0)], ...] = ()
     """Ridge strengths to choose from, relative to the mean diagonal of the column-scaled Gram; empty for half decades
     from 1e-10 to 100, with ``select: valid`` from 1e-4 to 0.3."""
     select: Literal["gcv", "valid"] = "gcv"
     """What chooses the strength: ``gcv``, generalised cross-validation on the training samples, or ``valid``, the
     accuracy (of values, the squared error) on the validation split, which is faster beyond some 3,000 features."""
-
-    def __post_init__(self) -> None:
-        for strength in self.strengths:
-            if not (isfinite(strength) and strength >= 0):
-                raise LayerwiseError(f"strengths: {strength} is not a ridge strength; use numbers of 0 or more")
 
 
 def fit(

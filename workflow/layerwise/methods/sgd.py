@@ -8,7 +8,7 @@ same number of threads, also when the fit was interrupted and went on from what 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
@@ -22,62 +22,50 @@ from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
+from layerwise.options import Bounded, Ge, Gt, Le, Lt
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Bounded):
     """What a study may say of a fit by gradient."""
 
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """Rule of the updates."""
-    lr: float | None = None
+    lr: Annotated[float, Gt(0)] | None = None
     """Learning rate at the start; if not given, 0.01 for `sgd` and 0.001 for `adam` and `adamw`."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Momentum of `sgd`; `adam` and `adamw` do not use it."""
     nesterov: bool = False
     """Nesterov's form of the momentum (`sgd` only)."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     """Strength of the weight decay on all parameters: in the gradient (`sgd`, `adam`) or apart from it (`adamw`)."""
-    epochs: int = 20
+    epochs: Annotated[int, Ge(1)] = 20
     """Passes over the training split, at most."""
-    batch: int = 128
+    batch: Annotated[int, Ge(1)] = 128
     """Samples a step."""
     schedule: Literal["constant", "step", "multistep", "cosine"] = "constant"
     """Learning rate over the epochs: times `gamma` every `step` epochs or at the `milestones`, or a cosine to 0."""
-    step: int = 0
+    step: Annotated[int, Ge(0)] = 0
     """Epochs between two reductions by the schedule `step`."""
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Annotated[int, Ge(1)], ...] = ()
     """Epochs after which the schedule `multistep` reduces the learning rate."""
-    gamma: float = 0.1
+    gamma: Annotated[float, Gt(0), Le(1)] = 0.1
     """Factor of one reduction of the learning rate."""
     loss: Literal["auto", "cross_entropy", "mse"] = "auto"
     """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values."""
-    patience: int = 0
+    patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
     the segment's ``uses``, whose layers with weights are of the same shapes."""
 
     def __post_init__(self) -> None:
-        if self.lr is not None and not 0 < self.lr < float("inf"):
-            raise LayerwiseError(f"option 'lr' is {self.lr}: a learning rate is a positive number, such as 0.01")
-        if not 0 <= self.momentum < 1:
-            raise LayerwiseError(f"option 'momentum' is {self.momentum}: choose one from 0 to below 1")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise LayerwiseError(f"option 'weight_decay' is {self.weight_decay}: choose 0 or a positive number")
-        if not 0 < self.gamma <= 1:
-            raise LayerwiseError(f"option 'gamma' is {self.gamma}: choose one above 0, at most 1")
-        for name, least in (("epochs", 1), ("batch", 1), ("step", 0), ("patience", 0)):
-            if getattr(self, name) < least:
-                raise LayerwiseError(f"option {name!r} is {getattr(self, name)}: choose {least} or more")
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise LayerwiseError("option 'nesterov' needs optimizer sgd with a momentum above 0")
         if (self.schedule == "step") != (self.step > 0):
             raise LayerwiseError("schedule step and option 'step' (epochs between two reductions) go together")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
-        if any(m < 1 for m in self.milestones):
-            raise LayerwiseError(f"option 'milestones' is {list(self.milestones)}: epochs are counted from 1")
 
 
 def fit(

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.options import Bounded, Ge, typed
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Bounded):
     """The options that all sources share."""
 
     classes: tuple[str | int, ...] = ()
     """Classes to keep, by name (or by number, where no class has that name), relabelled 0, 1, ... in this order;
     empty keeps all. [1, 7] of MNIST is the two-digit problem."""
-    subset: int = 0
+    subset: Annotated[int, Ge(0)] = 0
     """Number of training samples, the same number of each class, drawn by the seed; 0 keeps all."""
-    valid: int | float = 0
+    valid: Annotated[int | float, Ge(0)] = 0
     """Validation samples taken from the training split by the seed. A count, or a share (written with a point) of
     `subset` where that is given, else of the training split. Without `subset` the classes keep their proportions;
     with it each class gives the same number to either split, and subset: 10000 with valid: 1.0 makes the papers'
     MNIST_10k."""
-    test_subset: int = 0
+    test_subset: Annotated[int, Ge(0)] = 0
     """Number of test samples, the same number of each class, drawn by the seed; 0 keeps all."""
     standardise: Literal["none", "raw", "global", "feature"] = "none"
     """none: x over its full scale (255 for 8-bit images). raw: x as the source has it, such as 0 to 255. global: minus
@@ -32,13 +33,10 @@ class Preparation:
     of the training split alone; a constant feature is only shifted."""
     targets: Literal["auto", "onehot", "signs"] = "auto"
     """auto: as the source has them. onehot: a target column a class. signs: two classes as -1 and +1."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of every draw: subsets, validation split, and the points of a source that makes its own."""
 
     def __post_init__(self) -> None:
-        for name in ("subset", "valid", "test_subset", "seed"):
-            if not getattr(self, name) >= 0:
-                raise LayerwiseError(f"option {name!r} is {getattr(self, name)}: give 0 or more")
         if isinstance(self.valid, float) and not self.subset and self.valid >= 1:
             raise LayerwiseError(f"option 'valid' is {self.valid}: a share of the training split is below 1.0")
         if len(self.classes) == 1:
@@ -68,5 +66,5 @@ def split_options(source: str, given: dict[str, Any], where: str) -> tuple[Any, 
         if key not in names[0] | names[1]:
             raise LayerwiseError(f"{where}: {what} has no option {key!r}{nearest(key, names[0] | names[1])}")
     for part, own in zip(parts, names, strict=True):
-        made.append(plugins.typed(part, {k: v for k, v in given.items() if k in own}, where, what))
+        made.append(typed(part, {k: v for k, v in given.items() if k in own}, where, what))
     return made[0], made[1]

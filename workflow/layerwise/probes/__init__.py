@@ -13,7 +13,8 @@ which takes a whole fitted network, data in and scores out, and
 
 which gets the layers that the network's last segment became, and what they were trained on: the fit is then done
 again, from the same seed, under the `Eye`. Either way the workflow writes the table beside the network as
-``<probe>.csv``. As for methods, ``Options`` must stand on the standard library and `layerwise.errors` alone.
+``<probe>.csv``. As for methods, ``Options`` must stand on the standard library,
+`layerwise.errors` and `layerwise.options` alone.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ samples are enough (dmn supplement figure 7). The network is not looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -18,22 +19,21 @@ from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.layers.words import parse
 from layerwise.maths.linalg import Gram, eigh
+from layerwise.options import Bounded, Ge
 
 
 @dataclass(frozen=True)
-class Options:
-    size: int = 5
+class Options(Bounded):
+    size: Annotated[int, Ge(1)] = 5
     """Side of the patches."""
-    at: tuple[int, ...] = ()
+    at: tuple[Annotated[int, Ge(1)], ...] = ()
     """Numbers of samples, ascending, at which the eigenvalues are taken; empty for `every` up to `until`."""
-    every: int = 10
+    every: Annotated[int, Ge(1)] = 10
     """Samples between two records, where `at` is empty."""
-    until: int = 5000
+    until: Annotated[int, Ge(1)] = 5000
     """Samples in all, where `at` is empty."""
 
     def __post_init__(self) -> None:
-        if self.size < 1 or not all(n > 0 for n in (self.every, self.until, *self.at)):
-            raise LayerwiseError("options 'size', 'at', 'every' and 'until': give whole numbers above 0")
         if list(self.at) != sorted(set(self.at)):
             raise LayerwiseError(f"option 'at' is {list(self.at)}: give numbers of samples in ascending order")
 

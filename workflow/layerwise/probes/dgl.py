@@ -8,8 +8,7 @@ loss of the information bottleneck (DGL supplement 2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
@@ -20,24 +19,19 @@ from layerwise.errors import LayerwiseError
 from layerwise.maths import gaussian_process as gp
 from layerwise.maths import kernels
 from layerwise.methods._wide import Wide, targets
+from layerwise.options import Bounded, Ge, Gt
 
 
 @dataclass(frozen=True)
-class Options:
-    every: int = 1000
+class Options(Bounded):
+    every: Annotated[int, Ge(1)] = 1000
     """Steps between two records."""
-    samples: int = 2000
+    samples: Annotated[int, Ge(2)] = 2000
     """Training samples that are looked at, the first ones."""
     kernel: Literal["nngp", "ntk"] = "nngp"
     """Kernel of the layers above, as in the method ``dgl``."""
-    noise: float = 1e-3
+    noise: Annotated[float, Gt(0)] = 1e-3
     """Noise variance of the process, a share of the root mean square eigenvalue of each layer's kernel at the start."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or self.samples < 2:
-            raise LayerwiseError("options 'every' and 'samples': record every 1 step or more, on 2 samples or more")
-        if not (isfinite(self.noise) and self.noise > 0):
-            raise LayerwiseError(f"option 'noise' is {self.noise}: choose a number above 0")
 
 
 def follow(fitted: nn.Sequential, features: Features, options: Options, *, seed: int, device: torch.device) -> Monitor:

@@ -7,6 +7,7 @@ patch. It says how far biases and ReLU keep an output from growing with the weig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -14,18 +15,15 @@ from torch import Tensor, nn
 
 from layerwise.contract import Features
 from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, Ge
 
 
 @dataclass(frozen=True)
-class Options:
-    every: int = 50
+class Options(Bounded):
+    every: Annotated[int, Ge(1)] = 50
     """Steps between two records."""
-    samples: int = 200
+    samples: Annotated[int, Ge(1)] = 200
     """Training images that are looked at, drawn by the seed."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or self.samples < 1:
-            raise LayerwiseError("options 'every' and 'samples': record every 1 step or more, on 1 image or more")
 
 
 def follow(fitted: nn.Sequential, features: Features, options: Options, *, seed: int, device: torch.device) -> Gauge:

@@ -9,34 +9,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from layerwise.contract import Dataset
-from layerwise.errors import LayerwiseError
 from layerwise.maths import kernels
+from layerwise.options import Bounded, Ge
 
 
 @dataclass(frozen=True)
-class Options:
-    widths: tuple[int, ...] = (10, 32, 100, 320, 1000)
+class Options(Bounded):
+    widths: tuple[Annotated[int, Ge(1)], ...] = (10, 32, 100, 320, 1000)
     """Widths of the hidden layers."""
-    depths: tuple[int, ...] = (1, 2, 3)
+    depths: tuple[Annotated[int, Ge(1)], ...] = (1, 2, 3)
     """Numbers of hidden layers."""
-    draws: int = 20
+    draws: Annotated[int, Ge(1)] = 20
     """Random networks over which the mean is taken."""
-    samples: int = 100
+    samples: Annotated[int, Ge(2)] = 100
     """Training samples, the first ones."""
-    weight_variance: float = 2.0
+    weight_variance: Annotated[float, Ge(0)] = 2.0
     """Variance of the weights, times the fan-in."""
-    bias_variance: float = 0.1
+    bias_variance: Annotated[float, Ge(0)] = 0.1
     """Variance of the biases."""
-
-    def __post_init__(self) -> None:
-        if min(*self.widths, *self.depths, self.draws, self.samples - 1) < 1:
-            raise LayerwiseError("options 'widths', 'depths', 'draws' and 'samples': give numbers of 1 or more")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

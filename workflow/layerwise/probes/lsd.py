@@ -8,28 +8,25 @@ not tell. Any network can be looked at, also one that was trained end to end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import nn
 
 from layerwise.contract import Dataset, Split
-from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.maths import linalg
 from layerwise.methods import ridge
+from layerwise.options import Bounded, Ge
 from layerwise.probes._stages import representations, sample
 from layerwise.run.scores import measures
 
 
 @dataclass(frozen=True)
-class Options:
-    samples: int = 5000
+class Options(Bounded):
+    samples: Annotated[int, Ge(2)] = 5000
     """Samples of each split that are looked at, at most; drawn by the seed."""
-
-    def __post_init__(self) -> None:
-        if self.samples < 2:
-            raise LayerwiseError(f"option 'samples' is {self.samples}: look at 2 samples or more")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import nn
 
 from layerwise.contract import Dataset
-from layerwise.errors import LayerwiseError
 from layerwise.maths import linalg
+from layerwise.options import Bounded, Ge
 from layerwise.probes._stages import representations, sample
 
 
 @dataclass(frozen=True)
-class Options:
-    samples: int = 2000
+class Options(Bounded):
+    samples: Annotated[int, Ge(2)] = 2000
     """Training samples that are looked at, at most; drawn by the seed."""
-    top: int = 100
+    top: Annotated[int, Ge(1)] = 100
     """How many of the largest singular values to keep at each depth."""
-
-    def __post_init__(self) -> None:
-        if self.samples < 2 or self.top < 1:
-            raise LayerwiseError("options 'samples' and 'top': give at least 2 samples and keep at least 1 value")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

@@ -7,26 +7,23 @@ singular values of dmn figure 2, and the moments over the input of dmn supplemen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from layerwise.contract import Features
-from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, Ge
 from layerwise.probes._stages import NAMES, WEIGHTED
 
 
 @dataclass(frozen=True)
-class Options:
-    every: int = 50
+class Options(Bounded):
+    every: Annotated[int, Ge(1)] = 50
     """Steps between two records."""
-    first: int = 0
+    first: Annotated[int, Ge(0)] = 0
     """Every step up to this one is recorded as well."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1 or self.first < 0:
-            raise LayerwiseError("options 'every' and 'first': record every 1 step or more, and the first 0 or more")
 
 
 def follow(fitted: nn.Sequential, features: Features, options: Options, *, seed: int, device: torch.device) -> Recorder:

@@ -6,6 +6,8 @@ No torch here, and nothing is read but the study: Snakemake parses with this mod
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +20,7 @@ from layerwise.store import read_json
 from layerwise.study import families, works
 from layerwise.study.check import check
 from layerwise.study.model import SegmentSpec, Study, View, seed_list
-from layerwise.study.schema import read_yaml, validate
+from layerwise.study.schema import can_validate, read_yaml, validate
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
 NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
@@ -41,9 +43,7 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
     if not NAME.fullmatch(path.stem):
         raise LayerwiseError(f"study {path.stem!r}: call the file by letters, digits, _ and -")
     if path.suffix == ".json":
-        raw = read_json(path)
-        if missing := {"title", "datasets", "segments", "networks"} - set(raw):
-            raise LayerwiseError(f"{path}: no study, {min(missing)!r} is missing; print one with the verb study")
+        raw = _checked(read_json(path), path)
     else:
         raw = _extended(read_yaml(path), path)
         validate(raw, "study", str(path))
@@ -66,6 +66,33 @@ def names(folder: Path, taken: Collection[str] = ()) -> list[str]:
     """Return the names of the studies in a folder, by their files alone, but for those that are taken."""
     found = sorted(path.stem for path in folder.glob("*.yaml"))
     return [name for name in found if NAME.fullmatch(name) and name not in taken]
+
+
+def marked(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a checked study as JSON has it, with a digest that tells it from one that was written by hand."""
+    plain = json.loads(json.dumps(raw))
+    return {**plain, "checked": _digest(plain)}
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _checked(raw: Any, path: Path) -> dict[str, Any]:
+    """Return a study of JSON: held against the schema, or as it was printed where jsonschema is not installed."""
+    if not isinstance(raw, dict):
+        raise LayerwiseError(f"{path}: holds no mapping; print a study with the verb study")
+    mark = raw.pop("checked", None)
+    if can_validate():
+        validate(_without(raw, "name"), "study", str(path))
+    elif mark != _digest(raw):
+        raise LayerwiseError(
+            f"{path}: not as the verb study prints a study; print it anew, or install jsonschema and PyYAML"
+        )
+    name = raw.get("name", path.stem)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise LayerwiseError(f"{path}: name: {name!r} is not what belongs here: letters, digits, _ and -")
+    return raw
 
 
 def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:

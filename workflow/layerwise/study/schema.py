@@ -59,6 +59,16 @@ def _strict(yaml: Any, loader: Any) -> Any:
     return Strict
 
 
+def can_validate() -> bool:
+    """Tell whether the schemas and what reads them are here: the package by itself runs without."""
+    try:
+        import jsonschema  # noqa: F401
+        import yaml  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return SCHEMAS.is_dir()
+
+
 def validate(content: dict[str, Any], schema: str, where: str) -> None:
     """Hold `content` against ``workflow/schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
     import jsonschema

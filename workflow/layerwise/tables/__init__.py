@@ -8,7 +8,7 @@ documents it) and
 
 A column ``<name>_half_width`` is the half width of the 95 % interval of the column ``<name>``: the two are one
 column, as mean ± half width, wherever the table is read by people. As for methods, ``Options`` must stand on the
-standard library and `layerwise.errors` alone.
+standard library, `layerwise.errors` and `layerwise.options` alone.
 """
 
 from __future__ import annotations

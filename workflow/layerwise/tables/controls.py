@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 
 from layerwise.errors import LayerwiseError
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 from layerwise.tables.accuracy import difference
 
 
 @dataclass(frozen=True)
-class Options:
-    against: dict[str, dict[str, str]]
+class Options(Bounded):
+    against: Annotated[dict[str, Annotated[dict[str, str], MinLen(1)]], MinLen(1)]
     """For each kind of control, such as ``random`` or ``backprop``, the path of the control beside each network, which
     is named as dataset/path."""
 
     def __post_init__(self) -> None:
-        if not any(self.against.values()):
-            raise LayerwiseError("option 'against': name the control of at least one network")
         for name in (name for controls in self.against.values() for name in controls):
             if "/" not in name:
                 raise LayerwiseError(f"network {name!r}: name it as dataset/path")
