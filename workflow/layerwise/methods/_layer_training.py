@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import product
 from math import inf, isfinite, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from layerwise.gradient.optimisers import optimizer
 from layerwise.layers import build as layers
 from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
-
-if TYPE_CHECKING:
-    from layerwise.methods.dgl import Options
 
 MATRICES = 4  # of the size of the kernel, that a step holds at once, and as many more a layer above
 NOISE_SAMPLES = 5000  # of a larger batch, whose root mean square eigenvalue grows with the root of its samples
@@ -55,9 +52,9 @@ class Progress:
 
 
 class LayerTraining:
-    """The layer at hand, trained with every rate and decay that may be chosen."""
+    """The layer at hand, trained with every rate and decay that may be chosen; `options` are those of ``dgl``."""
 
-    def __init__(self, inputs: Inputs, above: Wide, options: Options, seed: int, state: Progress) -> None:
+    def __init__(self, inputs: Inputs, above: Wide, options: Any, seed: int, state: Progress) -> None:
         self.inputs, self.above, self.options, self.state = inputs, above, options, state
         self.name, self.task = inputs.name, inputs.task
         self.train_split, self.valid = (Split(s.x.flatten(1), s.y) for s in (Split(inputs.x, inputs.y), inputs.valid))

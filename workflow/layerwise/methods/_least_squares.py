@@ -1,9 +1,12 @@
-"""The least squares problems of Platonic projections: on the samples themselves, or on sums over them."""
+"""The least squares problems of Platonic projections: on the samples themselves, or on sums over them.
+
+`options` are those of the method ``platonic``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +15,7 @@ from layerwise.closed import shards
 from layerwise.closed.inputs import Inputs, Solution, demand_room
 from layerwise.errors import LayerwiseError
 from layerwise.maths.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
-
-if TYPE_CHECKING:
-    from layerwise.methods._projections import Augmented
-    from layerwise.methods.platonic import Options
+from layerwise.methods._projections import Augmented
 
 STRENGTHS_SINGLE = tuple(s for s in STRENGTHS if s > 1e-7)  # below lies the rounding of float32 products
 
@@ -23,7 +23,7 @@ STRENGTHS_SINGLE = tuple(s for s in STRENGTHS if s > 1e-7)  # below lies the rou
 class Direct:
     """Least squares on the inputs themselves, ``Z (m, n)`` with its column of ones, as the thesis has it."""
 
-    def __init__(self, inputs: Inputs, y: Tensor, options: Options) -> None:
+    def __init__(self, inputs: Inputs, y: Tensor, options: Any) -> None:
         demand_room(3 * len(inputs) * inputs.fan_in, inputs.device, inputs.name)
         z = inputs.x
         self.inputs, self.y, self.options = inputs, y, options
@@ -89,7 +89,7 @@ class Streamed:
     one Cholesky factorisation; to choose one by cross-validation, one eigenvalue decomposition serves them all.
     """
 
-    def __init__(self, inputs: Inputs, y: Tensor, options: Options) -> None:
+    def __init__(self, inputs: Inputs, y: Tensor, options: Any) -> None:
         self.inputs, self.y, self.options = inputs, y, options
         self.gram = _gram(inputs, y)
         self.given = 1 + inputs.fan_in + y.shape[1]  # rows of P
