@@ -111,7 +111,7 @@ class LayerTraining:
     def train(self) -> Solution:
         """Return the weights of the rate and decay with the least validation loss."""
         o = self.options
-        candidates = list(product(o.lr, o.weight_decay)) if o.epochs else []  # type: ignore[arg-type]
+        candidates = list(product(o.lr, o.weight_decay)) if o.epochs else []
         best: dict[str, Any] = {"valid_loss": inf, "history": []}
         weight, bias = self.first
         hooks, begin = self.state.hooks_of_layer(), 0
