@@ -87,6 +87,33 @@ def test_a_placeholder_that_stands_twice_is_one_number(tmp_path):
     assert "no segment 's4x5'" in wrong(tmp_path, {"s<n>x<n>": square}, "s4x5/head")
 
 
+def test_variants_are_the_same_as_segments_written_out(tmp_path):
+    variants = {"half": {"fraction": 0.5}, 7: {"layers": ["conv 3 7"]}, "by<k>": {"variance": "0.<k>"}}
+    given = {
+        "d<n>": {**CONV, "fraction": 0.7, "variants": variants},
+        "e": {**CONV, "layers": ["relu"], "variants": {"a": {}}},
+    }
+    made = study(tmp_path, given, "d9/head", "d9_half/head", "d4_7/head", "d9_by8/head", "e_a/head")
+    assert list(made.segments) == ["d9", "d9_half", "d4_7", "d9_by8", "e", "e_a", "head", "ridge"]
+    assert made.families == ("d<n>", "d<n>_half", "d<n>_7", "d<n>_by<k>")
+    assert made.raw["segments"]["d9_half"] == {**CONV, "layers": ["conv 3 9", "relu", "maxpool 2"], "fraction": 0.5}
+    assert made.segments["d4_7"].layers == ("conv 3 7",)
+    assert (made.segments["d9_by8"].options.variance, made.segments["d9_by8"].options.fraction) == (0.8, 0.7)
+    (tmp_path / "copy.json").write_text(json.dumps(made.raw))
+    assert study_file.load(tmp_path / "copy.json").segments == made.segments
+
+
+def test_segments_below_a_setting_are_taken_with_its_number(tmp_path):
+    both = {
+        "<c>e<n>": {"method": "sgd", "layers": ["dense <n>", "relu"], "epochs": "<e>"},
+        "<c>d<n>": {**CONV, "variants": {"x": {"uses": ["<c>e<n>/head"]}}},
+    }
+    made = study(tmp_path, {"<c>= <e>=2": both, "<c>=c_ <e>=3": both}, "d4_x/head", "c_d4_x/head")
+    assert list(made.segments) == ["e4", "d4_x", "c_e4", "c_d4_x", "head", "ridge"]
+    assert [made.segments[name].options.epochs for name in ("e4", "c_e4")] == [2, 3]
+    assert made.segments["c_d4_x"].uses == ("c_e4/head",)
+
+
 WRONG = {
     "two families": (
         {"d<n>": CONV, "d1<n>": CONV},
@@ -119,6 +146,32 @@ WRONG = {
     ),
     "a layer that does not read": ({"d<n>": {**CONV, "layers": ["cnov 3 <n>"]}}, "d9/head", "segment 'd9': layer 'cn"),
     "a wrong option": ({"d<n>": {**CONV, "fracton": "0.<n>"}}, "d9/head", "'fracton'; did you mean 'fraction'"),
+    "a variant of a name that is there": (
+        {"d<n>": {**CONV, "variants": {"all": {}}}, "d<n>_all": CONV},
+        "d9_all/head",
+        "segment 'd<n>_all': it is given twice, once as a variant or below <n>=4; delete one",
+    ),
+    "a name that stays the same below a setting": (
+        {"<c>=": {"<c>d<n>": CONV, "d<n>": CONV}, **HEADS},
+        "d9/head",
+        "segment 'd<n>': it is given twice, once as a variant",
+    ),
+    "a variant of another method": (
+        {"d<n>": {**CONV, "variants": {"pca": {"method": "pca"}}}},
+        "d9/head",
+        "segments/d<n>/variants/pca: 'method' is not what belongs here: an option, layers or uses",
+    ),
+    "a variant with a wrong option": (
+        {"d<n>": {**CONV, "variants": {"half": {"fracton": 0.5}}}},
+        "d9_half/head",
+        "segment 'd9_half': .*'fracton'; did you mean 'fraction'",
+    ),
+    "no segment below a setting": ({"<c>=4": {"d9": 5}, "d9": CONV}, "d9/head", "segments/<c>=4/d9: 5 is not what bel"),
+    "a setting that is left out": (
+        {"<c>=": {"d<n>": {**CONV, "epochs": "<e>"}}},
+        "d9/head",
+        "<e> stands in it and not",
+    ),
     "a name of capitals": ({"d<N>": CONV}, "d9/head", "segments: 'd<N>' is not what belongs here"),
 }
 
@@ -172,6 +225,10 @@ def test_a_study_of_json_needs_no_yaml(tmp_path):
         ({"<n>=4": {"d<n>": "d<n>", "p<n>": "p<n>"}}, {"d4": "d4", "p4": "p4"}),
         ({"<c>= <n>=2": {"<c>d<n>": "<n>"}, "<c>=c_ <n>=3": {"<c>d<n>": "<n>"}}, {"d2": "2", "c_d3": "3"}),
         ({"<n>=4": {"d<n>_<k>": {"<k>": ["a", "b"]}}}, {"d4_a": "a", "d4_b": "b"}),
+        (
+            {"<n>=4": {"d<n>/<h>": {"d<n>, <how>": [["head", "trained"], ["ridge", "closed"]]}}},
+            {"d4/head": "d4, trained", "d4/ridge": "d4, closed"},
+        ),
         ([{"<n>": {"<n>": [1]}}, "d<n>", 3], [{"1": "1"}, "d<n>", 3]),
         ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2]}}),
     ],
@@ -185,8 +242,8 @@ def test_an_entry_that_lists_its_numbers_stands_for_several(given, whole):
     ("given", "said"),
     [
         ({"d<n>": {"d<n>": [4]}, "d4": "d4"}, "networks: 'd4' is given twice, by lists of numbers; delete one"),
-        ({"d<n>_<m>": {"d<n>": [4]}}, "networks: 'd<n>_<m>' has 2 placeholders, and 4 does not fill them"),
-        ({"d<n>": {"d<m>": [4]}}, "networks: <m> of 'd<m>' does not stand in 'd<n>'"),
+        ({"d<n>_<m>": {"d<n>": [4]}}, "networks: 'd<n>_<m>': 'd<n>' has 2 placeholders, and 4 does not fill them"),
+        ({"d<n>": {"d<m>": [4]}}, "networks: 'd<n>': 'd<m>' has 2 placeholders, and 4 does not fill them"),
     ],
 )
 def test_a_list_of_numbers_that_does_not_fit_is_refused(given, said):

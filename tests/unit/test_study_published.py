@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from test_published import fits, plan
 from tinystudy import edited, load, refused, write
 
 from layerwise import store
+from layerwise.errors import LayerwiseError
 from layerwise.results.published import verdicts
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
@@ -66,6 +68,22 @@ def test_a_network_that_a_row_names_once_measures_all_that_has_none_of_its_own()
     assert item.measures("mnist|c9,m,de10", "test_accuracy") is None
     again = mapped(item.written(), item="table3", **BOTH)
     assert (again.rows, again.shared) == (item.rows, item.shared)
+
+
+def test_rows_below_a_setting_are_taken_with_it_in_a_study_and_in_one_that_extends_it():
+    rows = {"<d>|d<n>": {"PCA": "<d>/d<n>/head"}}
+    given = {"dmn": {"table2": {"rows": {"<d>=mnist": rows, "<d>=cifar10": rows}}, "table3": None}}
+    written = study_file._by_item(given)
+    assert written["dmn"]["table2"]["rows"] == {
+        "mnist|d<n>": {"PCA": "mnist/d<n>/head"},
+        "cifar10|d<n>": {"PCA": "cifar10/d<n>/head"},
+    }
+    assert written["dmn"]["table3"] == {}
+    taken = study_file._published_of(given, given, {"cifar10/d22/head"})
+    assert taken["dmn"]["table2"]["rows"] == {"cifar10|d22": {"PCA": "cifar10/d22/head"}}
+    same = {"dmn": {"table2": {"rows": {"<d>=mnist": rows, "mnist|d<n>": "mnist/d<n>/head"}}}}
+    with pytest.raises(LayerwiseError, match=re.escape("published dmn: 'mnist|d<n>' is given twice")):
+        study_file._by_item(same)
 
 
 def test_words_say_how_networks_spell_what_stands_in_a_row():

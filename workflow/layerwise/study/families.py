@@ -2,8 +2,9 @@
 
 A *segment* whose name holds placeholders stands for all segments that a network uses and that fit it:
 ``d<n>: {layers: [conv 3 <n>]}`` gives d9. An *entry* of networks, of a figure or a table that lists its numbers stands
-for several: ``d<n>/head: {d<n>: [4, 6]}`` gives ``d4/head: d4`` and ``d6/head: d6``. Entries below ``<n>=4`` are taken
-with that number, ``<n>=4: {d<n>/head: d<n>, p<n>/head: p<n>}``, and with another by a YAML alias.
+for several: ``d<n>/head: {d<n>: [4, 6]}`` gives ``d4/head: d4`` and ``d6/head: d6``. Entries and segments below
+``<n>=4`` are taken with that number, ``<n>=4: {d<n>/head: d<n>, p<n>/head: p<n>}``, and with another by a YAML alias.
+A segment's *variants* are segments that differ from it in what they say.
 """
 
 from __future__ import annotations
@@ -18,6 +19,26 @@ PLACEHOLDER = re.compile(r"<([a-z]+)>")
 SETTING = re.compile(r"<[a-z]+>=\S*( <[a-z]+>=\S*)*")
 INTEGER, NUMBER = re.compile(r"[-+]?[0-9]+"), re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]+)?")
 LONGEST = 200  # letters of a segment's name; it is a folder's name, too
+
+
+def written(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the segments, those below ``<n>=4`` with that number, and after each its variants."""
+    whole: dict[str, dict[str, Any]] = {}
+    for key, value in given.items():
+        if SETTING.fullmatch(key):
+            numbers = _numbers(key)
+            entries = [(fill(name, numbers), _filled(segment, numbers)) for name, segment in written(value).items()]
+        else:
+            plain = {k: v for k, v in value.items() if k != "variants"}
+            entries = [(key, plain)]
+            entries += [(f"{key}_{end}", {**plain, **changes}) for end, changes in value.get("variants", {}).items()]
+        for name, segment in entries:
+            if name in whole:
+                raise LayerwiseError(
+                    f"segment {name!r}: it is given twice, once as a variant or below <n>=4; delete one"
+                )
+            whole[name] = segment
+    return whole
 
 
 def concrete(given: dict[str, dict[str, Any]], paths: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -45,7 +66,7 @@ def concrete(given: dict[str, dict[str, Any]], paths: Iterable[str]) -> dict[str
                 if len(name) > LONGEST:
                     raise LayerwiseError(f"segment {fitting[0][0]!r}: what it uses is of its own family, without end")
                 family, found = fitting[0]
-                segment = {k: fill(v, found.groupdict(), read=k != "uses") for k, v in given[family].items()}
+                segment = _filled(given[family], found.groupdict())
                 members[family][name] = segment
             todo += segment.get("uses", ()) if segment else ()
     return {n: s for name in given for n, s in members.get(name, {name: given[name]}).items()}
@@ -60,7 +81,7 @@ def fill(value: Any, numbers: dict[str, str], read: bool = False) -> Any:
         Text that is a number once it is filled becomes one, as in YAML: ``0.<n>`` becomes 0.3.
     """
     if isinstance(value, dict):
-        return {k: fill(v, numbers, read) for k, v in value.items()}
+        return {fill(k, numbers): fill(v, numbers, read) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [fill(v, numbers, read) for v in value]
     if not isinstance(value, str) or not PLACEHOLDER.search(value):
@@ -74,7 +95,7 @@ def fill(value: Any, numbers: dict[str, str], read: bool = False) -> Any:
 def listed(given: Any, where: str) -> Any:
     """Return a mapping, and those in it, with the entries written out that stand for several.
 
-    With several placeholders each number is a list of them, in the order in which the key has them.
+    With several placeholders each number is a list of them, in the order in which the key and then the text have them.
     """
     if isinstance(given, list):
         return [listed(each, where) for each in given]
@@ -83,7 +104,7 @@ def listed(given: Any, where: str) -> Any:
     whole: dict[Any, Any] = {}
     for key, value in given.items():
         if SETTING.fullmatch(str(key)) and isinstance(value, dict):
-            numbers = dict(part[1:].split(">=", 1) for part in key.split(" "))
+            numbers = _numbers(key)
             entries = list(listed({fill(k, numbers): fill(v, numbers) for k, v in value.items()}, where).items())
         else:
             entries = _entries(key, value, where) or [(key, listed(value, where))]
@@ -96,21 +117,27 @@ def listed(given: Any, where: str) -> Any:
 
 def _entries(key: Any, value: Any, where: str) -> list[tuple[Any, Any]]:
     """Return the entries that one entry lists; none where it is no list of entries."""
-    names = list(dict.fromkeys(PLACEHOLDER.findall(str(key))))
-    if not names or not isinstance(value, dict) or len(value) != 1:
+    if not PLACEHOLDER.search(str(key)) or not isinstance(value, dict) or len(value) != 1:
         return []
     ((text, numbers),) = value.items()
     if not isinstance(text, str) or not isinstance(numbers, list):
         return []
+    names = list(dict.fromkeys(PLACEHOLDER.findall(f"{key} {text}")))
     rows = [[str(n) for n in (row if isinstance(row, list) else [row])] for row in numbers]
     if wrong := next((row for row in rows if len(row) != len(names)), None):
         raise LayerwiseError(
-            f"{where}: {key!r} has {len(names)} placeholders, and {', '.join(wrong)} does not fill them"
+            f"{where}: {key!r}: {text!r} has {len(names)} placeholders, and {', '.join(wrong)} does not fill them"
         )
-    if extra := sorted(_placeholders(text) - set(names)):
-        raise LayerwiseError(f"{where}: <{extra[0]}> of {text!r} does not stand in {key!r}")
     filled = [dict(zip(names, row, strict=True)) for row in rows]
     return [(fill(key, each), fill(text, each)) for each in filled]
+
+
+def _numbers(setting: str) -> dict[str, str]:
+    return dict(part[1:].split(">=", 1) for part in setting.split(" "))
+
+
+def _filled(segment: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    return {k: fill(v, numbers, read=k != "uses") for k, v in segment.items()}
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -126,7 +126,8 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
     """Return the published items of a study that extends one, with the networks of that one which it has, too."""
-    known = works.mapping(_by_item(whole))
+    whole = _by_item(whole)
+    known = works.mapping(whole)
     taken: dict[str, Any] = {}
     for source, items in _by_item(wanted).items():
         taken[source] = {name: given or None for name, given in items.items()}
@@ -148,7 +149,9 @@ def _published_of(wanted: Any, whole: Any, there: set[str]) -> dict[str, Any]:
 def _by_item(published: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the items of each work with what measures their rows; empty for an item that stands alone."""
     return {
-        source: {i: items[i] or {} for i in items} if isinstance(items, dict) else {i: {} for i in items}
+        source: families.listed({i: items[i] or {} for i in items}, f"published {source}")
+        if isinstance(items, dict)
+        else {i: {} for i in items}
         for source, items in published.items()
     }
 
@@ -181,8 +184,9 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
     raw = raw | {"networks": families.listed(raw["networks"], "networks"), "name": name}
     networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw["networks"].items()}
-    named = tuple(n for n in raw["segments"] if families.PLACEHOLDER.search(n))
-    raw["segments"] = families.concrete(raw["segments"], [p for paths in networks.values() for p in paths])
+    segments = families.written(raw["segments"])
+    named = tuple(n for n in segments if families.PLACEHOLDER.search(n))
+    raw["segments"] = families.concrete(segments, [p for paths in networks.values() for p in paths])
     for path, label in (entry for paths in networks.values() for entry in paths.items()):
         if not isinstance(label, str):
             raise LayerwiseError(

@@ -60,7 +60,9 @@ def study_schema() -> Schema:
             definitions[f"{word}.{name}"] = _options(kind, name, entry["properties"])
         chosen = _chosen(entry, word, known)
         if "required" in entry:
-            section["additionalProperties"] = chosen
+            definitions[f"{word}.any"] = chosen
+            for each in (section, *section.get("patternProperties", {}).values()):
+                each["additionalProperties"] = {"$ref": f"#/$defs/{word}.any"}
         else:  # an entry that names no plugin is called as one
             definitions[f"{word}.any"] = {**chosen, "type": "object", "required": [word]}
             section["additionalProperties"] = {"$ref": f"#/$defs/{word}.any"}
@@ -111,6 +113,10 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
             rules = _value(hints(cls)[field.name], fills=kind == "methods")
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
+    if kind == "methods":  # a variant has options of its segment's method
+        own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
+        rules = {"properties": {"layers": {}, "uses": {}, **own}, "additionalProperties": False}
+        properties["variants"] = {"additionalProperties": rules}
     first = (ast.get_docstring(ast.parse(plugins.file(kind, name).read_text(encoding="utf-8"))) or name).split("\n\n")[
         0
     ]
