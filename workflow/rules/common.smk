@@ -174,7 +174,7 @@ def targets(wildcards, name=None):
 @said
 def shown(wildcards):
     """What the report of a study shows."""
-    return [name for name in targets(wildcards) if not name.endswith("/report.html")]
+    return [name for name in targets(wildcards) if Path(name).name != "report.html"]
 
 
 # ------------------------------------------------------------ what a job is done for, as digests
