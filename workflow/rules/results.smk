@@ -116,7 +116,7 @@ rule report:
 
 
 # A target for each study, by the name of its file, which is not read until it is asked for.
-for name in study_file.names(Path("studies"), taken=set(rules.__dict__)):
+for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule in workflow.rules)}):
 
     rule:
         name:
