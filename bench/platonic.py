@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
-from layerwise import datasets
 from layerwise.contract import Features, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.methods import patches, pca, platonic, sgd
+from layerwise.preparation import disk
+from layerwise.preparation.options import split_options
+from layerwise.preparation.prepare import prepare
 from layerwise.run import machine
 
 CPU = torch.device("cpu")
@@ -32,10 +34,10 @@ DENSE = {name: [f"dense {width}" for width in name.split("-")] for name in ("392
 
 def mnist(root: Path, standardise: str) -> Features:
     given = {"name": "MNIST", "standardise": standardise, "valid": 5000}
-    splits, record = datasets.prepare("torchvision", *datasets.split_options("torchvision", given, "MNIST"), root)
+    splits, record = prepare("torchvision", *split_options("torchvision", given, "MNIST"), root)
     with tempfile.TemporaryDirectory() as folder:
-        datasets.write(Path(folder) / "mnist", splits, record)
-        return datasets.read(Path(folder) / "mnist").features
+        disk.write(Path(folder) / "mnist", splits, record)
+        return disk.read(Path(folder) / "mnist").features
 
 
 def chain(features: Features, parts: list[tuple]) -> tuple[float, float]:

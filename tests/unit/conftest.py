@@ -13,8 +13,8 @@ import torch
 from layerwise import environment
 from layerwise.__main__ import main
 from layerwise.results.study_results import StudyResults
+from layerwise.run import loading, probe
 from layerwise.run import node as nodes
-from layerwise.run import probe, records
 from layerwise.study import file as study_file
 from layerwise.study import trie
 
@@ -80,8 +80,8 @@ def fitted(folder: Path, study: str, raw: dict) -> Path:
         plan = study_file.load(f"{study}.json")
         cpu = torch.device("cpu")
         for dataset in plan.networks:
-            records.prepare_dataset(plan, dataset, folder)
-        data = {dataset: records.read_dataset(plan, dataset) for dataset in plan.networks}
+            loading.prepare_dataset(plan, dataset, folder)
+        data = {dataset: loading.read_dataset(plan, dataset) for dataset in plan.networks}
         for node in plan.nodes():
             nodes.fit(plan, node, data[node.dataset], cpu)
         for name, dataset, path in plan.looks():

@@ -17,7 +17,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation import disk as _disk
 from layerwise.preparation import prepare as _prepare
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.options import Preparation, files, split_options
+from layerwise.preparation.folder import files
+from layerwise.preparation.options import Preparation, split_options
 from layerwise.preparation.prepare import prepare
 
 

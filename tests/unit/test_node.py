@@ -11,8 +11,8 @@ from torch import nn
 from layerwise import store
 from layerwise.errors import LayerwiseError
 from layerwise.preparation import disk
+from layerwise.run import loading, records, resume, source
 from layerwise.run import node as nodes
-from layerwise.run import records, resume, source
 from layerwise.study import file as study_file
 from layerwise.study import model as studies
 from layerwise.study.trie import Node, dataset_folder
@@ -40,8 +40,8 @@ def study(tmp_path, monkeypatch):
 
 @pytest.fixture
 def data(study):
-    records.prepare_dataset(study, "toy", study.file)
-    return records.read_dataset(study, "toy")
+    loading.prepare_dataset(study, "toy", study.file)
+    return loading.read_dataset(study, "toy")
 
 
 def node(path: str, seed: int = 0) -> Node:
@@ -65,13 +65,13 @@ def test_a_data_set_has_a_digest_of_what_is_in_it(study, data):
     assert record["spec"] == studies.digest_of(study.dataset_spec("toy"))
     assert record["digest"] == studies.digest_of([record["content"], record["task"]])
     with pytest.raises(LayerwiseError, match="'yot' is no data set of the study few"):
-        records.prepare_dataset(study, "yot", study.file)
+        loading.prepare_dataset(study, "yot", study.file)
 
 
 def test_a_network_is_its_segments_one_after_the_other(study, data):
     run(study, data, "r8")
     run(study, data, "r8/ridge")
-    network = records.read_network(study, node("r8/ridge"), data.record["digest"])
+    network = loading.read_network(study, node("r8/ridge"), data.record["digest"])
     seen = source.outputs(study, node("r8/ridge"), "test", data, CPU)
     assert torch.allclose(network(data.test.x), seen.x, atol=1e-5)
     assert not any(part.training for part in network.modules())
@@ -94,7 +94,7 @@ def test_weights_of_doubles_are_read_as_such(study, data, monkeypatch):
     monkeypatch.setattr(random, "fit", lambda *a, **k: _doubled(whole(*a, **k)))
     run(study, data, "r8")
     record = records.read_fit(study, node("r8"), data.record["digest"])
-    assert {p.dtype for p in records.read_module(node("r8"), record).parameters()} == {torch.float64}
+    assert {p.dtype for p in loading.read_module(node("r8"), record).parameters()} == {torch.float64}
 
 
 def _doubled(fitted):
@@ -177,8 +177,8 @@ def test_a_split_without_samples_has_no_score(tmp_path, monkeypatch):
     raw = {**RAW, "datasets": {"toy": {**RAW["datasets"]["toy"], "valid": 0}}}
     store.write_json(tmp_path / "few.json", raw)
     study = study_file.load("few.json")
-    records.prepare_dataset(study, "toy", tmp_path)
-    data = records.read_dataset(study, "toy")
+    loading.prepare_dataset(study, "toy", tmp_path)
+    data = loading.read_dataset(study, "toy")
     run(study, data, "r8")
     assert set(json.loads((node("r8").folder / "score.json").read_text())["splits"]) == {"train", "test"}
     run(study, data, "r8/ridge")
@@ -201,11 +201,11 @@ def test_the_data_set_on_disk_is_the_one_in_the_study(study, data):
     record = dataset_folder("few", "toy") / "dataset.json"
     store.write_json(record, {**data.record, "spec": "0" * 16})
     with pytest.raises(LayerwiseError, match=r"dataset.json: made for other options or by other code"):
-        records.read_dataset(study, "toy")
+        loading.read_dataset(study, "toy")
 
 
 def test_a_module_is_built_as_its_record_says(study, data):
     run(study, data, "sgd")
-    module = records.read_module(node("sgd"), records.read_fit(study, node("sgd"), data.record["digest"]))
+    module = loading.read_module(node("sgd"), records.read_fit(study, node("sgd"), data.record["digest"]))
     assert [type(m) for m in module if isinstance(m, nn.Linear)] == [nn.Linear, nn.Linear]
     assert disk.read(dataset_folder("few", "toy")).record == data.record

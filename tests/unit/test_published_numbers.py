@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerwise import datasets
 from layerwise.contract import Features, Segment
 from layerwise.layers import build as layers
 from layerwise.methods import dgl, platonic
+from layerwise.preparation import disk
+from layerwise.preparation.options import split_options
+from layerwise.preparation.prepare import prepare
 
 ROOT = Path(os.environ.get("LAYERWISE_DATA_ROOT", "nowhere"))
 CPU = torch.device("cpu")
@@ -24,9 +26,9 @@ pytestmark = [
 
 def mnist(folder, **given) -> Features:
     given = {"name": "MNIST", "download": False, **given}
-    tensors, record = datasets.prepare("torchvision", *datasets.split_options("torchvision", given, "MNIST"), ROOT)
-    datasets.write(folder, tensors, record)
-    return datasets.read(folder)
+    tensors, record = prepare("torchvision", *split_options("torchvision", given, "MNIST"), ROOT)
+    disk.write(folder, tensors, record)
+    return disk.read(folder)
 
 
 def fitted(method, data, words, **options):

@@ -15,7 +15,7 @@ from layerwise import figures, store, tables
 from layerwise.errors import LayerwiseError
 from layerwise.report import page as report
 from layerwise.report import picture as dag
-from layerwise.results import published
+from layerwise.results import made, published
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
 from layerwise.study import works
@@ -58,7 +58,13 @@ def make_all(results: StudyResults) -> None:
         figures.make(results, view)
     for view in results.study.tables.values():
         tables.make(results, view)
-    store.write_csv(home("tiny") / "verdicts.csv", published.verdicts(results.study, results.fits))
+    write_verdicts(results, published.verdicts(results.study, results.fits))
+
+
+def write_verdicts(results: StudyResults, table: pd.DataFrame) -> None:
+    path, digest = home("tiny") / "verdicts.csv", results.study.verdicts_digest()
+    with made.making(results.study, "verdicts", made.view_digest(results.study, digest), [path]):
+        store.write_csv(path, table)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +137,7 @@ def test_the_verdicts_are_counted_and_told(page, tiny):
 def test_what_rounding_leaves_is_no_difference(text, spoilt):
     row = dict.fromkeys(published.COLUMNS, "x") | {"n": 5, "verdict": "reproduced", "half_width": 0.1}
     pairs = [{"published": 97.51, "measured": 97.51 - 1.5e-14}, {"published": 2.6e-22, "measured": 3.6e-22}]
-    store.write_csv(home("tiny") / "verdicts.csv", pd.DataFrame([row | pair for pair in pairs])[published.COLUMNS])
+    write_verdicts(spoilt, pd.DataFrame([row | pair for pair in pairs])[published.COLUMNS])
     report.write(spoilt.study, home("tiny") / "report.html")
     page = (home("tiny") / "report.html").read_text()
     assert "e-14" not in page
@@ -174,7 +180,7 @@ def test_what_is_missing_is_named(text, spoilt, name):
 
 
 def test_a_study_that_answers_for_nothing_says_so(text, spoilt):
-    store.write_csv(home("tiny") / "verdicts.csv", pd.DataFrame(columns=published.COLUMNS))
+    write_verdicts(spoilt, pd.DataFrame(columns=published.COLUMNS))
     report.write(spoilt.study, home("tiny") / "report.html")
     assert "answers for no published value" in (home("tiny") / "report.html").read_text()
 

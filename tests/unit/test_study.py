@@ -24,7 +24,7 @@ def test_a_study_is_read_into_segments_networks_and_targets(tmp_path):
     assert len(study.nodes()) == 8
     assert study.looks() == [("lsd", "digits", "d4/ridge")]
     assert study.targets() == [
-        "fits.csv",
+        ".made/fits.json",
         "verdicts.csv",
         "tables/accuracy.csv",
         "tables/accuracy.md",
@@ -61,10 +61,10 @@ def test_a_caller_may_give_other_seeds(tmp_path):
 
 
 def test_keep_marks_the_features_that_stay(tmp_path):
-    assert all(load(tmp_path).kept(p) for p in ("d4", "d4/ridge"))
+    assert not any(load(tmp_path).kept(p) for p in ("d4", "d4/ridge"))
+    assert all(load(tmp_path, keep="all").kept(p) for p in ("d4", "d4/ridge"))
     study = load(tmp_path, keep=["d4"])
     assert (study.kept("d4"), study.kept("d4/ridge")) == (True, False)
-    assert not load(tmp_path, keep=[]).kept("d4")
 
 
 def test_a_probe_without_networks_looks_at_all(tmp_path):
@@ -149,7 +149,7 @@ def test_the_digest_of_a_view_says_its_options_and_labels(tmp_path):
     assert study.view_digest("figures", "readout_depth") == load(tmp_path).view_digest("figures", "readout_depth")
     relabelled = load(tmp_path, networks={"digits": {**study.networks["digits"], "d4/ridge": "another label"}})
     assert study.view_digest("figures", "readout_depth") != relabelled.view_digest("figures", "readout_depth")
-    assert study.view_digest("probes", "lsd") == relabelled.view_digest("probes", "lsd")
+    assert study.probe_digest("lsd") == relabelled.probe_digest("lsd")
 
 
 def test_reading_a_study_imports_no_torch(tmp_path):

@@ -200,7 +200,8 @@ def test_families_work_in_json_and_in_a_study_that_extends_another(tmp_path):
 def test_a_study_of_json_needs_no_yaml(tmp_path):
     rows = {"mnist|d<n>": "digits/d<n>/head"}
     raw = edited(segments={"d<n>": CONV, **HEADS}, networks={"digits": ["d4/head"]}, probes={}, figures={}, tables={})
-    path = write(tmp_path, json.dumps({**raw, "published": {"dmn": {"table2": {"rows": rows}}}}), "a.json")
+    raw = study_file.marked({**raw, "published": {"dmn": {"table2": {"rows": rows}}}})
+    path = write(tmp_path, json.dumps(raw), "a.json")
     code = (
         "import sys; sys.modules |= {'yaml': None, 'jsonschema': None, 'torch': None, 'pandas': None}\n"
         f"from layerwise.study import file; file.load({str(path)!r})"

@@ -15,8 +15,8 @@ from training import CPU, blobs, fit
 from layerwise.contract import Dataset, Hooks, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.probes import density, gain, training
+from layerwise.run import loading, probe, records
 from layerwise.run import node as nodes
-from layerwise.run import probe, records
 from layerwise.study import file as study_file
 from layerwise.study import trie
 
@@ -225,8 +225,8 @@ def test_a_following_probe_trains_the_fit_again(tmp_path, monkeypatch):
     (tmp_path / "again.json").write_text(json.dumps(STUDY))
     plan = study_file.load("again.json")
     assert plan.follows("training")
-    records.prepare_dataset(plan, "digits", tmp_path)
-    data = records.read_dataset(plan, "digits")
+    loading.prepare_dataset(plan, "digits", tmp_path)
+    data = loading.read_dataset(plan, "digits")
     for node in sorted(plan.nodes(), key=lambda n: n.depth):
         nodes.fit(plan, node, data, CPU)
     node = trie.Node("again", "digits", 0, "d4/head")
@@ -237,7 +237,7 @@ def test_a_following_probe_trains_the_fit_again(tmp_path, monkeypatch):
     assert table["step"].max() == 9
     last = table[table["step"] == 9].set_index("layer")
     assert (last["distance"] == 0).all()
-    fitted = records.read_module(node, records.read_fit(plan, node, data.record["digest"]))
+    fitted = loading.read_module(node, records.read_fit(plan, node, data.record["digest"]))
     weights = [m.weight for m in fitted if isinstance(m, nn.Linear)]
     np.testing.assert_allclose(last["norm"], [float(w.detach().norm()) for w in weights], rtol=1e-6)
     closed = dataclasses.replace(node, path="d4/ridge")

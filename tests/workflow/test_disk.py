@@ -114,7 +114,7 @@ def test_a_folder_under_the_name_of_a_file_is_said(lab):
     lab.results("fits.csv").unlink()
     lab.results("fits.csv").mkdir()
     lab("fits").refuses("results/tiny/fits.csv: cannot be written (Is a directory)")
-    assert [p.name for p in lab.results().iterdir() if p.name.startswith(".")] == []
+    assert [p.name for p in lab.results().iterdir() if p.name.startswith(".")] == [".made"]
 
 
 def test_a_reader_that_goes_away_ends_a_verb_quietly(made):

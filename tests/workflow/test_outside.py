@@ -209,7 +209,7 @@ def test_snakemake_finds_them_and_orders_the_fits(empty):
     empty.snakemake("--", first)
     record = (empty.folder / first).with_name("fit.json")
     assert json.loads(record.read_text())["record"] == {"first": 1}
-    empty.edit("first: int = 0", "first: int = 0  # a comment is no other code", "mylab/pixel.py")
+    empty.edit("the pixel of the first unit", "which is no other code", "mylab/pixel.py")
     assert empty.plan(first) == []
     empty.edit("return Fitted(module, words, {", "return Fitted(module, words, {'edited': 1, ", "mylab/pixel.py")
     assert empty.plan(first) == ["fit pixel on line, seeds 0"]

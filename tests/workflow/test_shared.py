@@ -42,8 +42,8 @@ def test_each_data_set_runs_with_its_own_seeds(empty: Workplace):
     empty.write(more)
     empty.snakemake("--", "tiny")
     assert {p.name for p in empty.results("networks").iterdir()} == {"digits", "few"}
-    assert {p.name for p in empty.results("networks", "digits").iterdir()} == {"seed0", "seed1"}
-    assert {p.name for p in empty.results("networks", "few").iterdir()} == {"seed7"}
+    assert {p.name for p in empty.results("networks", "digits").iterdir()} == {"seed0", "seed1", "seeds"}
+    assert {p.name for p in empty.results("networks", "few").iterdir()} == {"seed7", "seeds"}
     assert json.loads((empty.node("d4") / "score.json").read_text())["kind"] == "features"
     assert not (empty.node("d4/ridge") / "test.safetensors").exists()
     assert empty.plan("tiny") == []

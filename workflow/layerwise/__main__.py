@@ -114,15 +114,15 @@ def _plan(args: argparse.Namespace) -> model.Study:
 
 
 def _dataset(args: argparse.Namespace) -> None:
-    from layerwise.run import records
+    from layerwise.run import loading
 
-    records.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
+    loading.prepare_dataset(_plan(args), args.dataset, environment.data_root(args.data_root))
 
 
 def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..., str], named: str) -> None:
     """Take a step on nodes, for every seed; then write down what was made, where that is asked for."""
     from layerwise.closed import shards
-    from layerwise.run import machine, records
+    from layerwise.run import loading, machine, records
 
     plan = _plan(args)
     for path in paths:
@@ -132,7 +132,7 @@ def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..
         shards.join(on)
     machine.deterministic(on, args.threads)
     machine.keep_freed_memory()
-    data = records.read_dataset(plan, args.dataset)
+    data = loading.read_dataset(plan, args.dataset)
     made: dict[str, str] = {}
     for path in paths:
         for seed in plan.seeds_of(args.dataset):

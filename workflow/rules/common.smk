@@ -126,11 +126,18 @@ def looked_at(wildcards):
 
 
 @said
-def gathered(wildcards):
+def prepared(wildcards, name=None):
+    """The data sets of a study."""
+    plan = study(name or wildcards.study)
+    return [dataset_of(plan, dataset) for dataset in plan.networks]
+
+
+@said
+def gathered(wildcards, name=None):
     """All nodes of a study."""
-    plan = study(wildcards.study)
+    plan = study(name or wildcards.study)
     nodes = [file for d in plan.networks for p in plan.paths(d) for file in each_group(plan, d, p)]
-    return [*(dataset_of(plan, d) for d in plan.networks), *nodes]
+    return prepared(wildcards, plan.name) + nodes
 
 
 @said
@@ -141,9 +148,9 @@ def elsewhere(wildcards):
 
 
 @said
-def seen(wildcards):
+def seen(wildcards, name=None):
     """What the probes of a study wrote down."""
-    plan = study(wildcards.study)
+    plan = study(name or wildcards.study)
     looks = dict.fromkeys((name, dataset) for name, dataset, _ in plan.looks())
     return [
         f"results/{plan.name}/networks/{d}/{group}/probe.{name}.json" for name, d in looks for group in plan.groups(d)
@@ -151,9 +158,9 @@ def seen(wildcards):
 
 
 @said
-def checkpoints(wildcards):
+def checkpoints(wildcards, name=None):
     """The features that a study keeps."""
-    plan = study(wildcards.study)
+    plan = study(name or wildcards.study)
     return [
         file
         for d in plan.networks
@@ -174,7 +181,7 @@ def targets(wildcards, name=None):
 @said
 def shown(wildcards):
     """What the report of a study shows."""
-    return [name for name in targets(wildcards) if not name.endswith("/report.html")]
+    return [name for name in targets(wildcards) if Path(name).name != "report.html"]
 
 
 # ------------------------------------------------------------ what a job is done for, as digests

@@ -115,11 +115,25 @@ rule report:
         "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
 
 
-# A target for each study, by the name of its file, which is not read until it is asked for.
-for name in study_file.names(Path("studies"), taken=set(rules.__dict__)):
+# Targets by the name of a study's file, which is not read until one is asked for: `quick`, and for DVC its stages.
+for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule in workflow.rules)}):
 
     rule:
         name:
             name
         input:
             functools.partial(targets, name=name),
+
+    rule:
+        name:
+            f"{name}:datasets"
+        input:
+            functools.partial(prepared, name=name),
+
+    rule:
+        name:
+            f"{name}:networks"
+        input:
+            functools.partial(gathered, name=name),
+            functools.partial(seen, name=name),
+            functools.partial(checkpoints, name=name),

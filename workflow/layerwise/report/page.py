@@ -32,6 +32,7 @@ PARTS = Path(__file__).parent
 def write(study: Study, path: Path) -> None:
     """Write the report of a study whose fits, tables, figures and verdicts are made."""
     results = StudyResults(study)
+    header = _header(results)
     sections = {
         "Verdicts": _verdicts(results),
         "Tables": _tables(results),
@@ -45,7 +46,7 @@ def write(study: Study, path: Path) -> None:
         title=_text(study.title),
         style=parts["style.css"],
         script=parts["sort.js"],
-        header=_header(results),
+        header=header,
         contents="".join(f'<li><a href="#{t.lower()}">{t}</a></li>\n' for t in sections),
         body="".join(f'<section id="{t.lower()}">\n<h2>{t}</h2>\n{b}</section>\n' for t, b in sections.items()),
     )

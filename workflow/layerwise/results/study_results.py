@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from torch import nn
 
 from layerwise import store
-from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
 from layerwise.results import collect, made
 from layerwise.run import records
-from layerwise.run.probe import seen_digest
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, home
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from layerwise.contract import Dataset
 
 
 class StudyResults:
@@ -118,7 +120,9 @@ class StudyResults:
                 if not file.is_file():
                     raise LayerwiseError(f"{file}: no such file; run the verb probe")
                 table = store.read_csv(file, ["digest"])
-                if set(table["digest"]) != {seen_digest(self.study, self.study.probes[name], self.records[node])}:
+                if set(table["digest"]) != {
+                    records.seen_digest(self.study, self.study.probes[name], self.records[node])
+                }:
                     raise LayerwiseError(f"{file}: of another fit, other options or code; run the verb probe again")
                 label = self.study.networks[dataset].get(path, path)
                 tables.append(table.drop(columns="digest").assign(dataset=dataset, seed=seed, path=path, label=label))
@@ -126,12 +130,16 @@ class StudyResults:
 
     def data(self, dataset: str) -> Dataset:
         """Return a prepared data set."""
-        return records.read_dataset(self.study, dataset)
+        from layerwise.run import loading  # which takes torch
+
+        return loading.read_dataset(self.study, dataset)
 
     def network(self, dataset: str, path: str, seed: int) -> nn.Sequential:
         """Return a fitted network, data in and its output out."""
+        from layerwise.run import loading
+
         root = records.dataset_record(self.study, dataset)["digest"]
-        return records.read_network(self.study, Node(self.study.name, dataset, seed, path), root)
+        return loading.read_network(self.study, Node(self.study.name, dataset, seed, path), root)
 
     @property
     def machines(self) -> list[str]:

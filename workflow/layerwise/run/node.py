@@ -18,7 +18,7 @@ from layerwise.closed import shards
 from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Source, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
-from layerwise.run import machine, records, scores, source
+from layerwise.run import loading, machine, records, scores, source
 from layerwise.run.resume import NAME as RESUME
 from layerwise.run.resume import Sidecar
 from layerwise.study.model import Study
@@ -96,7 +96,7 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     )
     features = Features(train, valid, data.task, data.record)
     root = data.record["digest"]
-    uses = {u: records.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
+    uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
     segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
     options = method.Options(**vars(spec.options))
 
@@ -117,7 +117,7 @@ def _score(
     if not (record["scores"] or study.readouts):
         store.write_json(node.folder / "score.json", {"digest": digest, "kind": "features", "splits": {}})
         return "features"
-    module = records.read_module(node, record)
+    module = loading.read_module(node, record)
     given: dict[str, Source] = {}
     if features is not None and shards.size() == 1:
         given = {"train": features.train, "valid": features.valid}
@@ -139,7 +139,7 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     files = {split: source.checkpoint(node, split) for split in SPLITS}
     if all(f.is_file() and store.read_notes(f).get("digest") == digest for f in files.values()):
         return "already made, left alone"
-    module = records.read_module(node, fit)
+    module = loading.read_module(node, fit)
     with store.alone(node.folder):
         for split, file in files.items():
             features = source.Through(source.inputs(study, node, split, data, on), module, on)

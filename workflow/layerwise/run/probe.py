@@ -10,16 +10,16 @@ import torch
 from layerwise import plugins, store
 from layerwise.contract import Dataset, Hooks
 from layerwise.errors import LayerwiseError
+from layerwise.run import loading, records
 from layerwise.run import node as nodes
-from layerwise.run import records
-from layerwise.study.model import Study, View, digest_of
+from layerwise.study.model import Study, View
 from layerwise.study.trie import Node
 
 
 def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View) -> str:
     """Look at the network that ends in the node, and write down what the probe saw in `<probe>.csv`."""
     record = records.read_fit(study, node, data.record["digest"])
-    path, digest = node.folder / f"{view.name}.csv", seen_digest(study, view, record)
+    path, digest = node.folder / f"{view.name}.csv", records.seen_digest(study, view, record)
     if _seen(path, digest):
         return "already made, left alone"
     module = plugins.load("probes", view.module)
@@ -27,7 +27,7 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
     seed = records.seed_of(node)
     if hasattr(module, "follow"):
         fitting, features = nodes.prepared(study, node, data, on)
-        eye = module.follow(records.read_module(node, record).to(on), features, options, seed=seed, device=on)
+        eye = module.follow(loading.read_module(node, record).to(on), features, options, seed=seed, device=on)
         fitting(hooks=Hooks(watch=eye))
         table = eye.table()
         if table.empty:
@@ -36,15 +36,10 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
                 "to follow; name networks that are trained by gradient"
             )
     else:
-        network = records.read_network(study, node, data.record["digest"]).to(on)
+        network = loading.read_network(study, node, data.record["digest"]).to(on)
         table = module.look(network, data, options, seed=seed, device=on)
     store.write_csv(path, table.assign(digest=digest))
     return f"{len(table)} rows"
-
-
-def seen_digest(study: Study, view: View, record: dict) -> str:
-    """Return the digest of what a probe sees in a network: another fit, other options or other code is another."""
-    return digest_of([record["digest"], study.probe_digest(view.name)])
 
 
 def _seen(path: Path, digest: str) -> bool:

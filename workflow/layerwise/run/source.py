@@ -19,7 +19,7 @@ from layerwise.closed import shards
 from layerwise.contract import Dataset, Source, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
-from layerwise.run import records
+from layerwise.run import loading, records
 from layerwise.study.model import Study
 from layerwise.study.trie import Node
 
@@ -114,7 +114,7 @@ def outputs(study: Study, node: Node, split: str, data: Dataset, on: torch.devic
     if right and store.read_notes(path).get("digest") == records.score_digest(study, fit):
         stored = Stored(path, getattr(data, split).y)
         return stored if stored.streams and not part else shards.part(Split(stored.x, stored.y)).to(on)
-    return Through(inputs(study, node, split, data, on, part=part), records.read_module(node, fit), on)
+    return Through(inputs(study, node, split, data, on, part=part), loading.read_module(node, fit), on)
 
 
 def checkpoint(node: Node, split: str) -> Path:

@@ -22,17 +22,23 @@ from layerwise.options import ON_LENGTHS, bounds_of, hints
 from layerwise.preparation import options as preparation
 from layerwise.study.schema import SCHEMAS, read_yaml
 
+Schema = dict[str, Any]
+
 FILE = SCHEMAS / "study.schema.json"
 SECTIONS = {"methods": "segments"}  # of a study, where its name is not that of the kind of plugin
 NUMBERS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
 KEYS = {"min_length": "minProperties", "max_length": "maxProperties"}
 PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
-DEFINITIONS = {
+DEFINITIONS: dict[str, Schema] = {
     "placeholder": {
         "description": "text with a placeholder, such as 0.<n>, for a family of segments",
         "type": "string",
         "pattern": "<[A-Za-z_][A-Za-z0-9_]*>",
+    },
+    "entries": {
+        "description": "several entries: the numbers that a placeholder stands for, or a block of them",
+        "type": ["array", "object"],
     },
     "exponent": {
         "description": "a number such as 1e-3, which YAML 1.1 reads as text",
@@ -40,7 +46,6 @@ DEFINITIONS = {
         "pattern": r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$",
     },
 }
-Schema = dict[str, Any]
 
 
 def study_schema() -> Schema:
@@ -110,7 +115,8 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
     required = []
     for cls, texts in reversed(classes):  # a source's own option is shown rather than the preparation's of that name
         for field in dataclasses.fields(cls):
-            rules = _value(hints(cls)[field.name], fills=kind == "methods")
+            more = {"methods": "placeholder", "figures": "entries", "tables": "entries"}.get(kind, "")
+            rules = _value(hints(cls)[field.name], more)
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
     if kind == "methods":  # a variant has options of its segment's method
@@ -134,33 +140,42 @@ def _default(field: dataclasses.Field) -> Schema:
     return {} if field.default is dataclasses.MISSING else {"default": field.default}
 
 
-def _value(hint: Any, fills: bool) -> Schema:
-    """Return the schema of a value as an annotation wants it; `fills`: or text with a placeholder."""
-    ways = _ways(hint, (), fills)
-    if fills and {"type": "string"} not in ways:
+def _value(hint: Any, more: str) -> Schema:
+    """Return the schema of a value as an annotation wants it.
+
+    Parameters
+    ----------
+    more
+        ``placeholder``: or text with one. ``entries``: within a mapping, or what stands for several entries.
+    """
+    ways = _ways(hint, (), more)
+    if more == "placeholder" and {"type": "string"} not in ways:
         ways.append({"$ref": "#/$defs/placeholder"})
     ways = [way for i, way in enumerate(ways) if way not in ways[:i]]
     return ways[0] if len(ways) == 1 else {"anyOf": ways}
 
 
-def _ways(hint: Any, bounds: tuple[Any, ...], fills: bool) -> list[Schema]:
+def _ways(hint: Any, bounds: tuple[Any, ...], more: str) -> list[Schema]:
     """Return the schemas of which a value has to fit one."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return _ways(args[0], (*bounds, *args[1:]), fills)
+        return _ways(args[0], (*bounds, *args[1:]), more)
     if origin in (typing.Union, types.UnionType):
-        return [way for arm in args for way in _ways(arm, bounds, fills)]
+        return [way for arm in args for way in _ways(arm, bounds, more)]
     if origin is Literal:
         return [{"enum": list(args)}]
     if origin is tuple:
         lengths = {ITEMS[kind]: bound for kind, bound in bounds_of(bounds, ON_LENGTHS)}
         if args[-1] is Ellipsis:
-            return [{"type": "array", "items": _value(args[0], fills), **lengths}]
+            return [{"type": "array", "items": _value(args[0], more), **lengths}]
         count = {"minItems": len(args), "maxItems": len(args)}
-        return [{"type": "array", "prefixItems": [_value(a, fills) for a in args], **count}]
+        return [{"type": "array", "prefixItems": [_value(a, more) for a in args], **count}]
     if origin is dict:
         lengths = {KEYS[kind]: bound for kind, bound in bounds_of(bounds, ON_LENGTHS)}
-        return [{"type": "object", "additionalProperties": _value(args[1], fills), **lengths}]
+        within = _value(args[1], more)
+        if more == "entries":
+            within = {"anyOf": [within, {"$ref": "#/$defs/entries"}]}
+        return [{"type": "object", "additionalProperties": within, **lengths}]
     numeric = bounds_of(bounds) if hint in (int, float) else ()
     numbers = {NUMBERS[kind]: bound for kind, bound in numeric if isfinite(bound)}
     also = [{"$ref": "#/$defs/exponent"}] if hint is float else []

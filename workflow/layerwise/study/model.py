@@ -268,18 +268,18 @@ class Study:
         """Return the digest of all that the study measures, which fits.csv and all that shows it are made for."""
         nodes = [(d, p, self.seeds_of(d), self.plan_digest(d, p)) for d in self.networks for p in self.paths(d)]
         probes = [(n, d, p, self.probe_digest(n)) for n, d, p in self.looks()]
-        return digest_of([nodes, probes, self.networks, self.left_out])
+        return digest_of([nodes, probes, self.networks])
 
     def view_digest(self, kind: str, name: str) -> str:
         """Return the digest that a figure or a table is made for."""
         rows = self.published if hasattr(getattr(self, kind)[name].options, "item") else None  # which it shows
-        return digest_of([self._own(kind, name), rows, self.title, self.results_digest()])
+        return digest_of([self._own(kind, name), rows, self.title, self.left_out, self.results_digest()])
 
     def verdicts_digest(self) -> str:
         """Return the digest that the verdicts are made for."""
         code = plugins.code_digest(plugins.closure(plugins.PACKAGE / "results" / "published.py"))
         values = (plugins.PACKAGE / "results" / "published.csv").read_text(encoding="utf-8")
-        return digest_of([self.published, self.verdicts, code, values, self.results_digest()])
+        return digest_of([self.published, self.verdicts, self.left_out, code, values, self.results_digest()])
 
     def report_digest(self) -> str:
         """Return the digest that the report is made for."""

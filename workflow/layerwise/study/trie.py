@@ -13,6 +13,7 @@ from pathlib import Path
 
 RESULTS = Path("results")
 SPLITS = ("train", "valid", "test")
+DATASET = "dataset.json"  # the record of a data set
 
 
 def home(study: str) -> Path:

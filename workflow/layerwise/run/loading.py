@@ -1,0 +1,60 @@
+"""Data sets and networks of a study as tensors and modules: prepared, or read from disk once their record is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layerwise import store
+from layerwise.contract import Dataset
+from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
+from layerwise.preparation import disk
+from layerwise.preparation.prepare import prepare
+from layerwise.run.records import dataset_record, read_fit
+from layerwise.study.model import Study, digest_of
+from layerwise.study.trie import Node, dataset_folder
+
+
+def prepare_dataset(study: Study, name: str, root: Path) -> None:
+    """Prepare a data set of the study in its canonical form."""
+    if name not in study.datasets:
+        raise LayerwiseError(f"{name!r} is no data set of the study {study.name}")
+    folder = dataset_folder(study.name, name)
+    with store.alone(folder):
+        splits, record = prepare(*study.dataset(name), root)
+        # What is in it tells one data set from another: made anew by other code to the same bytes, it is the same.
+        record |= {
+            "spec": digest_of(study.dataset_spec(name)),
+            "digest": digest_of([record["content"], record["task"]]),
+        }
+        disk.write(folder, splits, record)
+
+
+def read_dataset(study: Study, name: str) -> Dataset:
+    """Read a prepared data set; LayerwiseError where it is not the one that the study asks for."""
+    dataset_record(study, name)
+    return disk.read(dataset_folder(study.name, name))
+
+
+def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
+    """Return a node's fitted layers."""
+    module, _ = layers.build(record["layers"], tuple(record["shape"]), record["outputs"])
+    weights = store.read_tensors(node.folder / "segment.safetensors")
+    if any(w.dtype == torch.float64 for w in weights.values()):
+        module = module.double()
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError:
+        path = node.folder / "segment.safetensors"
+        raise LayerwiseError(f"{path}: not the weights that fit.json tells of; delete it and run again") from None
+    return module.eval()
+
+
+def read_network(study: Study, node: Node, root: str) -> nn.Sequential:
+    """Return all segments down to the node, as one module: data in, the node's output out."""
+    fitted = [read_module(n, read_fit(study, n, root)) for n in node.lineage]
+    return nn.Sequential(*(part for module in fitted for part in module)).eval()
