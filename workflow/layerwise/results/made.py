@@ -30,17 +30,17 @@ def view_digest(study: Study, wanted: str) -> str:
 def forget_stale_fits(study: Study) -> None:
     """See that Snakemake makes fits.csv anew where it is owed, whether it remembers what it did or not.
 
-    Where a node is not there, the record of fits.csv goes. One of another digest than the study asks for becomes older
-    than all else: Snakemake goes by its parameter, and without its memory by the time.
+    A record of another digest than the study asks for becomes older than all else: Snakemake goes by its parameter, and
+    without its memory by the time. Where a node of the right one is not there, the record goes.
     """
     file = path(study, "fits")
     nodes = [(d, g, p) for d in study.networks for p in study.paths(d) for g in study.groups(d)]
     if not file.is_file():
         return
-    if not all(study.marker(*node).is_file() for node in nodes):
-        file.unlink()
-    elif store.read_json(file).get("digest") != study.results_digest():
+    if store.read_json(file).get("digest") != study.results_digest():
         os.utime(file, (1, 1))
+    elif not all(study.marker(*node).is_file() for node in nodes):
+        file.unlink()
 
 
 @contextlib.contextmanager
