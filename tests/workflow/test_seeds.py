@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 
-SEPARATE = """
-title: Tiny
-seeds: 1
-keep: [d4]
-datasets:
-  digits: {source: digits, valid: 0.2}
-segments:
-  d4: {method: dmn, layers: [conv 3 4, relu, maxpool 2]}
-  ridge: {method: ridge, layers: [dense outputs]}
-networks:
-  digits: [ridge, d4/ridge]
-"""
+from places import TINY
+
+SEPARATE = TINY.replace("seeds: 2\nseeds_together: true", "seeds: 1").replace(
+    "{mlp: backprop, d4/ridge: class PCA}", "[ridge, d4/ridge]"
+)
 SPLITS = [f"{split}.safetensors" for split in ("train", "valid", "test")]
 
 
