@@ -189,7 +189,9 @@ def test_a_study_that_answers_for_nothing_says_so(text, spoilt):
 
 
 def test_cells_sort_by_their_value():
-    text = report.table(pd.DataFrame({"x": [0.12345, None], "x_half_width": [0.01, None], "name": ["a<b", None]}), "t")
+    data = pd.DataFrame({"x": [0.12345, None], "x_half_width": [0.01, None], "name": ["a<b", None]})
+    alone = '{% extends "page.html" %}{% block page %}{{ table(shown) }}{% endblock %}'
+    text = report.TEMPLATES.from_string(alone).render(shown=report.table(data, "t"))
     assert 'data-value="0.12345">0.123 ± 0.010<' in text
     assert 'data-value=""><' in text
     assert "a&lt;b" in text
