@@ -57,7 +57,7 @@ def test_a_fit_on_a_stream_is_that_on_the_whole(name, images, frozen, monkeypatc
     """And nobody asks a stream for all samples at once, so that batches bound the memory."""
     valid = source.held(source.Through(images.rows(torch.arange(90)), frozen, CPU))
     whole = fit(name, source.held(source.Through(images, frozen, CPU)), valid)
-    monkeypatch.setattr(source, "HELD", 0)
+    monkeypatch.setitem(source.HELD, "cpu", 0)
     stream = source.Through(images, frozen, CPU)
     assert stream.streams
     assert source.held(stream) is stream
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_read_whole_or_in_batches(images, frozen, tmp_path, monk
     stored = source.Stored(path, images.y)
     assert (stored.shape, stored.dtype, stored.streams) == ((2, 9, 9), torch.float32, False)
     assert torch.equal(stored.x, images.x)
-    monkeypatch.setattr(source, "HELD", 0)
+    monkeypatch.setitem(source.HELD, "cpu", 0)
     monkeypatch.setattr(source, "ROWS", 64)
     stored = source.Stored(path, images.y)
     assert stored.streams
