@@ -162,7 +162,7 @@ def _probe(args: argparse.Namespace) -> None:
 
     plan = _plan(args)
     view = _view(plan, "probes", args.name)
-    paths = [args.path] if args.path else [p for n, d, p in plan.looks() if (n, d) == (args.name, args.dataset)]
+    paths = [args.path] if args.path else plan.looked_at(args.name, args.dataset)
     if not paths:
         raise LayerwiseError(f"probe {args.name!r} looks at no network of {args.dataset!r} in the study {plan.name}")
     _each_seed(args, paths, functools.partial(probe.probe, view=view), f"probe {args.name}")

@@ -121,7 +121,7 @@ def looked_at(wildcards):
     """The networks of a data set that a probe looks at."""
     plan = known(wildcards)
     here = functools.partial(made, plan.name, dataset=wildcards.dataset, group=wildcards.group)
-    paths = [p for n, d, p in plan.looks() if (n, d) == (wildcards.name, wildcards.dataset)]
+    paths = plan.looked_at(wildcards.name, wildcards.dataset)
     return [dataset_of(plan, wildcards.dataset), *(here(path=p) for p in paths)]
 
 
@@ -208,7 +208,8 @@ def node_digest(wildcards):
 @said
 def probe_digest(wildcards):
     plan = known(wildcards)
-    nodes = [plan.plan_digest(d, p) for n, d, p in plan.looks() if (n, d) == (wildcards.name, wildcards.dataset)]
+    paths = plan.looked_at(wildcards.name, wildcards.dataset)
+    nodes = [plan.plan_digest(wildcards.dataset, p) for p in paths]
     return model.digest_of([plan.probe_digest(wildcards.name), nodes])
 
 

@@ -155,6 +155,10 @@ class Study:
         named = {n: [tuple(w.split("/", 1)) for w in view.networks] for n, view in self.probes.items()}
         return [(n, d, p) for n in self.probes for d, p in named[n] or every if d in self.networks]
 
+    def looked_at(self, probe: str, dataset: str) -> list[str]:
+        """Return the paths of a data set that a probe looks at."""
+        return [p for n, d, p in self.looks() if (n, d) == (probe, dataset)]
+
     def follows(self, probe: str) -> bool:
         """Tell whether a probe follows a training, rather than look at what came of it."""
         tree = ast.parse(plugins.file("probes", self.probes[probe].module).read_text(encoding="utf-8"))
