@@ -1,0 +1,297 @@
+"""Models of torchvision and timm, or of any importable constructor, as lists of blocks whose composition is the model.
+
+A model is traced by torch.fx down to its plain containers; every other module is one opaque node, so what it does
+inside need not be traceable. A model may be cut where one tensor alone is alive, and a block begins at such a place
+before a node that has weights. Models are built offline: without weights, or with those of a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.func import functional_call
+
+from layerwise.errors import LayerwiseError, nearest
+
+LIBRARIES = ("torchvision", "timm")
+# Containers that libraries define for a stage: their forward is traced, as that of nn.Sequential is.
+CONTAINERS = {"Encoder", "AnyStage", "MobileNetV3Stage", "RegStage", "ConvNeXtStage", "ByobStage"}
+SMALL = 64  # sides of images up to which the stem does not halve them
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a model.
+
+    Parameters
+    ----------
+    module
+        Its layers, ``(N, *shape)`` to ``(N, *out_shape)``; parameters keep the names that they have in the model.
+    name
+        The parts of the model that it is made of.
+    shape, out_shape
+        Shapes of one sample before and after it.
+    """
+
+    module: nn.Module
+    name: str
+    shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.module.parameters())
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of its modules and of the shapes of its weights: another version of a library may build another."""
+        weights = [(name, tuple(w.shape), str(w.dtype)) for name, w in self.module.state_dict().items()]
+        parts = [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in self.module.named_modules() if name]
+        return hashlib.sha256(repr([weights, parts, self.shape, self.out_shape]).encode()).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------- a model, built
+
+
+def build(library: str, name: str, shape: tuple[int, ...], outputs: int, *, stem: int | None = None) -> nn.Module:
+    """Build a model without weights of others, for images of a shape; torch's generator draws its first weights.
+
+    Parameters
+    ----------
+    library
+        ``torchvision``, ``timm``, or the dotted name of a module that holds the constructor.
+    shape
+        Of one image, ``(channels, height, width)``.
+    stem
+        Stride of the first convolution: 2 as most models have it for large images, or 1, where a max-pool directly
+        behind it goes as well. By itself 1 for images whose sides are 64 or less. Patches are left as they are.
+
+    Raises
+    ------
+    LayerwiseError
+        For a name that is not there (with the nearest), and images that the model cannot take.
+    """
+    if len(shape) != 3:
+        raise LayerwiseError(f"model {name!r} takes images (channels, height, width), not samples of shape {shape}")
+    model = _constructed(library, name, outputs, max(shape[1:]))
+    _adapt(model, shape, (1 if max(shape[1:]) <= SMALL else 2) if stem is None else stem)
+    _fit_pools(model, name, shape)
+    return model
+
+
+def _constructed(library: str, name: str, outputs: int, side: int) -> nn.Module:
+    if library == "torchvision":
+        models = _imported("torchvision.models", "torchvision", name)
+        known = models.list_models(module=models)
+        if name not in known:
+            raise LayerwiseError(f"model {name!r}: torchvision has no such classifier{nearest(name, known)}")
+        constructor: Any = models.get_model_builder(name)
+        more: dict[str, Any] = {"weights": None}
+        if name in ("googlenet", "inception_v3"):  # their second heads are of no use in a sequence of blocks
+            more |= {"aux_logits": False, "init_weights": False}
+        if name.startswith("vit_"):
+            more["image_size"] = side
+        return constructor(num_classes=outputs, **more)
+    if library == "timm":
+        timm = _imported("timm", "timm", name)
+        if not timm.is_model(name):
+            raise LayerwiseError(f"model {name!r}: timm has no such model{nearest(name, timm.list_models())}")
+        return timm.create_model(name, pretrained=False, num_classes=outputs)
+    module = _imported(library, library, name)
+    constructor = getattr(module, name, None)
+    if not callable(constructor):
+        known = [n for n, each in vars(module).items() if callable(each) and not n.startswith("_")]
+        raise LayerwiseError(f"model {name!r}: {library} has no such function or class{nearest(name, known)}")
+    model = constructor(num_classes=outputs)
+    if not isinstance(model, nn.Module):
+        raise LayerwiseError(f"model {name!r}: {library}.{name} gives {type(model).__name__}, not a torch module")
+    return model
+
+
+def _imported(module: str, package: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise LayerwiseError(f"model {name!r} needs the package {package}: install it beside torch") from None
+
+
+def _adapt(model: nn.Module, shape: tuple[int, ...], stem: int) -> None:
+    """Give the first convolution the channels of the images and the stride of the stem."""
+    first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
+        return
+    name, conv = first
+    patches = conv.kernel_size == conv.stride  # of a transformer: they stay as they are
+    stride = conv.stride if patches or stem > 1 else (1, 1)
+    if stride != conv.stride:
+        names = [n for n, _ in model.named_modules()]
+        for behind in names[names.index(name) + 1 :]:  # a max-pool directly behind it, as in ResNets
+            module = model.get_submodule(behind)
+            if isinstance(module, nn.MaxPool2d):
+                _replace(model, behind, nn.Identity())
+            if isinstance(module, (nn.MaxPool2d, nn.Conv2d, nn.Linear)):
+                break
+    if stride != conv.stride or conv.in_channels != shape[0]:
+        with torch.random.fork_rng(devices=[]):  # the other weights are drawn as in the model itself
+            new = type(conv)(
+                shape[0],
+                conv.out_channels,
+                conv.kernel_size,  # type: ignore[arg-type]
+                stride,  # type: ignore[arg-type]
+                conv.padding,  # type: ignore[arg-type]
+                conv.dilation,  # type: ignore[arg-type]
+                bias=conv.bias is not None,
+            ).to(conv.weight.device)
+        if conv.in_channels == shape[0]:
+            new.load_state_dict(conv.state_dict())
+        _replace(model, name, new)
+
+
+Pool = nn.MaxPool2d | nn.AvgPool2d
+
+
+class _TooSmallError(Exception):
+    """Images are too small for a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+
+def _fit_pools(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
+    """Take away pools that would be larger than their input, as the last one of a VGG for images of 28 x 28."""
+
+    def refuse(pool: Pool, given: tuple[Tensor, ...]) -> None:
+        size, pad = torch.nn.modules.utils._pair(pool.kernel_size), torch.nn.modules.utils._pair(pool.padding)
+        if any(side + 2 * p < k for side, p, k in zip(given[0].shape[-2:], pad, size, strict=True)):
+            raise _TooSmallError(pool)
+
+    pools = {m: n for n, m in model.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))}
+    for _ in range(len(pools) + 1):
+        hooks = [pool.register_forward_pre_hook(refuse) for pool in pools]
+        try:
+            out_shape(model, shape)
+            return
+        except _TooSmallError as error:
+            _replace(model, pools.pop(error.pool), nn.Identity())
+        except (RuntimeError, ValueError, AssertionError) as error:
+            said = " ".join(str(error).split())[:120]
+            text = f"model {name!r} cannot take images of {shape[1]}x{shape[2]} with {shape[0]} channels ({said})"
+            raise LayerwiseError(f"{text}: give larger images, or another model") from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
+
+
+@torch.no_grad()
+def out_shape(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what a module makes of one sample, on fake tensors, which compute nothing."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            weights = dict([*module.named_parameters(), *module.named_buffers()])
+            fakes: dict[str, Tensor] = {n: mode.from_tensor(w) for n, w in weights.items()}
+            return tuple(functional_call(module, fakes, (torch.empty(2, *shape),)).shape[1:])
+    except DataDependentOutputException:  # what it does depends on the numbers
+        return tuple(module(torch.zeros(2, *shape)).shape[1:])
+    finally:
+        for m, training in modes.items():
+            m.training = training
+
+
+# ---------------------------------------------------------------- a model, cut
+
+
+class _Tracer(fx.Tracer):
+    """Goes into the model itself and into plain containers."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) not in (nn.Sequential, nn.ModuleList) and type(m).__name__ not in CONTAINERS
+
+
+def cut(model: nn.Module, name: str, shape: tuple[int, ...]) -> list[Block]:
+    """Cut a model into blocks, which share its weights: in order, each on what the one before it gives, they are it.
+
+    Raises
+    ------
+    LayerwiseError
+        For a model that torch.fx cannot trace; it is one block then, of which nothing can be cut.
+    """
+    try:
+        return _shaped(_parts(model), shape)
+    except (fx.proxy.TraceError, TypeError, NotImplementedError, RuntimeError) as error:
+        raise LayerwiseError(f"model {name!r} cannot be cut ({' '.join(str(error).split())[:160]})") from None
+
+
+def _parts(model: nn.Module) -> list[tuple[fx.GraphModule, str]]:
+    graph = _Tracer().trace(model, concrete_args=_defaults(model))
+    nodes = list(graph.nodes)
+    at = {node: i for i, node in enumerate(nodes)}
+    last = {node: max((at[user] for user in node.users), default=at[node]) for node in nodes}
+    first = next(node for node in nodes if node.op == "placeholder")
+    body = [node for node in nodes if node.op not in ("placeholder", "output", "get_attr")]
+    starts = [0]
+    for k, node in enumerate(body[:-1]):
+        alive = [other for other in [first, *body[: k + 1]] if last[other] > at[node]]
+        if alive == [node] and _weighted(model, body[k + 1]):
+            starts.append(k + 1)
+    ends = [*starts[1:], len(body)]
+    return [_part(model, nodes, body, first, a, b) for a, b in zip(starts, ends, strict=True)]
+
+
+def _defaults(model: nn.Module) -> dict[str, object]:
+    """Return the arguments of the forward beside the images, as they come."""
+    _, *rest = inspect.signature(model.forward).parameters.values()
+    return {p.name: p.default for p in rest if p.default is not inspect.Parameter.empty}
+
+
+def _weighted(model: nn.Module, node: fx.Node) -> bool:
+    """Tell whether a node has weights that are trained, batch normalisation alone aside."""
+    if node.op != "call_module":
+        return False
+    return any(w.dim() > 1 for w in model.get_submodule(str(node.target)).parameters())
+
+
+def _part(
+    model: nn.Module, nodes: Sequence[fx.Node], body: Sequence[fx.Node], first: fx.Node, a: int, b: int
+) -> tuple[fx.GraphModule, str]:
+    """Return the nodes a to b - 1 as a module of their own."""
+    graph = fx.Graph()
+    made = {first if a == 0 else body[a - 1]: graph.placeholder("x")}
+    for node in nodes:
+        if node.op == "get_attr":
+            made[node] = graph.node_copy(node)
+    for node in body[a:b]:
+        made[node] = graph.node_copy(node, lambda other: made[other])
+    graph.output(made[body[b - 1]])
+    for node in list(graph.nodes):
+        if node.op == "get_attr" and not node.users:
+            graph.erase_node(node)
+    module = fx.GraphModule(model, graph)
+    module.delete_all_unused_submodules()
+    names = [
+        str(n.target) if n.op == "call_module" else getattr(n.target, "__name__", str(n.target)) for n in body[a:b]
+    ]
+    return module, " + ".join(names)
+
+
+def _shaped(parts: Sequence[tuple[fx.GraphModule, str]], shape: tuple[int, ...]) -> list[Block]:
+    blocks = []
+    for module, name in parts:
+        after = out_shape(module, shape)
+        blocks.append(Block(module, name, shape, after))
+        shape = after
+    return blocks
