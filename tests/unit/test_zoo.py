@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layers import build as layers
 from layerwise.layers import zoo
+from layerwise.layers.words import parse
+from layerwise.methods import dmn, sgd
 
 VGG, SHUFFLE, MOBILE, B0, V2S = "vgg13_bn", "shufflenet_v2_x0_5", "mobilenet_v2", "efficientnet_b0", "efficientnet_v2_s"
 MODELS = {  # library, name, shape: number of blocks, the head's among them
@@ -29,6 +33,10 @@ MODELS = {  # library, name, shape: number of blocks, the head's among them
 }
 
 
+def word_of(library: str, name: str) -> str:
+    return f"{library} {name}" if library in ("torchvision", "timm") else f"{library}.{name}"
+
+
 def built(library: str, name: str, shape: tuple[int, ...], **how) -> nn.Module:
     if library == "timm":
         pytest.importorskip("timm")
@@ -37,21 +45,39 @@ def built(library: str, name: str, shape: tuple[int, ...], **how) -> nn.Module:
         return zoo.build(library, name, shape, 10, **how).eval()
 
 
+def run(word: str, shape: tuple[int, ...]) -> list[zoo.Block]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return zoo.run(parse(word), shape, 10)
+
+
 @pytest.mark.parametrize(("library", "name", "shape"), MODELS, ids=lambda each: str(each))
 def test_the_blocks_are_the_model(library, name, shape):
     model = built(library, name, shape)
-    blocks = zoo.cut(model, name, shape)
+    blocks = run(word_of(library, name), shape)
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         z = x
         for block in blocks:
             assert tuple(z.shape[1:]) == block.shape
-            z = block.module(z)
+            z = block.module.eval()(z)
             assert tuple(z.shape[1:]) == block.out_shape
         assert torch.equal(z, model(x))
     assert len(blocks) == MODELS[library, name, shape]
     names = [n for block in blocks for n, _ in block.module.named_parameters()]
     assert sorted(names) == sorted(n for n, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("name", [VGG, SHUFFLE, "resnet18"])
+def test_a_run_of_blocks_is_what_it_is_in_the_whole(name):
+    whole = run(f"torchvision {name}", (3, 32, 32))
+    parts = [*run(f"torchvision {name} 1-3", (3, 32, 32))]
+    parts += [*run(f"torchvision {name} 4", parts[-1].out_shape)]
+    parts += [*run(f"torchvision {name} 5-", parts[-1].out_shape)]
+    assert [block.fingerprint for block in parts] == [block.fingerprint for block in whole]
+    for mine, theirs in zip(parts, whole, strict=True):
+        state = theirs.module.state_dict()
+        assert all(torch.equal(w, state[n]) for n, w in mine.module.state_dict().items())
 
 
 def test_the_first_weights_are_those_of_the_model_itself():
@@ -66,14 +92,13 @@ def test_the_first_weights_are_those_of_the_model_itself():
 
 @pytest.mark.parametrize(("stem", "side"), [(1, 32), (2, 8)])
 def test_the_stem_keeps_the_side_or_halves_it_twice(stem, side):
-    blocks = zoo.cut(built("torchvision", "resnet18", (3, 32, 32), stem=stem), "resnet18", (3, 32, 32))
-    assert blocks[0].out_shape == (64, side, side)
+    assert run(f"torchvision resnet18 1 stem {stem}", (3, 32, 32))[0].out_shape == (64, side, side)
 
 
 def test_another_structure_has_another_fingerprint():
-    one, other = (zoo.cut(built("torchvision", "resnet18", (3, 32, 32), stem=s), "r", (3, 32, 32)) for s in (1, 2))
-    assert one[0].fingerprint != other[0].fingerprint
-    assert one[0].fingerprint == zoo.cut(built("torchvision", "resnet18", (3, 32, 32)), "r", (3, 32, 32))[0].fingerprint
+    one, other, again = (run(f"torchvision resnet18 1 stem {stem}", (3, 32, 32))[0] for stem in (1, 2, 1))
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == again.fingerprint
 
 
 class Branching(nn.Module):
@@ -89,30 +114,60 @@ class Branching(nn.Module):
 
 @pytest.fixture
 def mylab(monkeypatch):
-    module = types.ModuleType("mylab_nets")
+    module = types.ModuleType("mylab.nets")
     module.branching, module.text = Branching, lambda num_classes: "no module"
-    monkeypatch.setitem(sys.modules, "mylab_nets", module)
+    monkeypatch.setitem(sys.modules, "mylab", types.ModuleType("mylab"))
+    monkeypatch.setitem(sys.modules, "mylab.nets", module)
 
 
 @pytest.mark.parametrize(
-    ("library", "name", "shape", "text"),
+    ("word", "shape", "text"),
     [
-        ("torchvision", "vgg13bn", (3, 32, 32), "did you mean 'vgg13_bn'?"),
-        ("torchvision", "resnet18", (64,), "takes images"),
-        ("torchvision", "inception_v3", (3, 8, 8), "give larger images"),
-        ("nowhere.nets", "small", (3, 8, 8), "needs the package nowhere.nets"),
-        ("mylab_nets", "brunching", (3, 8, 8), "did you mean 'branching'?"),
-        ("mylab_nets", "text", (3, 8, 8), "gives str, not a torch module"),
+        ("torchvision vgg13bn", (3, 32, 32), "did you mean 'vgg13_bn'?"),
+        ("torchvision resnet18", (64,), "takes images"),
+        ("torchvision inception_v3", (3, 8, 8), "give larger images"),
+        ("torchvision vgg13_bn 14", (512, 2, 2), "has 13 blocks"),
+        ("torchvision vgg13_bn 4-99", (64, 16, 16), "has 13 blocks"),
+        ("torchvision vgg13_bn 4", (32, 8, 8), "block 4 of vgg13_bn cannot take samples of shape 32x8x8"),
+        ("torchvision vgg13_bn 1-2", (3, 1, 0), "cannot take images of 1x0"),
+        ("nowhere.nets.small", (3, 8, 8), "needs the package nowhere.nets"),
+        ("mylab.nets.brunching", (3, 8, 8), "did you mean 'branching'?"),
+        ("mylab.nets.text", (3, 8, 8), "gives str, not a torch module"),
+        ("mylab.nets.branching 1", (3, 8, 8), "cannot be cut"),
     ],
 )
-def test_a_model_that_cannot_be_had(mylab, library, name, shape, text):
-    with pytest.raises(LayerwiseError, match=r"^model ") as caught:
-        zoo.build(library, name, shape, 10)
+def test_blocks_that_cannot_be_had(mylab, word, shape, text):
+    with pytest.raises(LayerwiseError) as caught:
+        run(word, shape)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_cannot_be_cut_says_why(mylab):
-    model = zoo.build("mylab_nets", "branching", (3, 8, 8), 10)
+def test_a_model_that_cannot_be_cut_is_one_block_and_says_why(mylab):
+    (block,) = run("mylab.nets.branching", (3, 8, 8))
+    assert block.out_shape == (10,)
     with pytest.raises(LayerwiseError, match=r"cannot be cut .*control flow"):
-        zoo.cut(model, "branching", (3, 8, 8))
+        zoo.cut(block.module, "branching")
+
+
+def images(count: int) -> Features:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 2
+    return Features(Split(x, y), Split(x[:0], y[:0]), Task("onehot", 2, ("a", "b")))
+
+
+def test_a_closed_form_does_not_fit_blocks():
+    segment = Segment(("torchvision resnet18 1-2",), (3, 32, 32), 2)
+    with pytest.raises(LayerwiseError, match="fitted by gradient"):
+        dmn.fit(segment, images(4), dmn.Options(), seed=0, device=torch.device("cpu"))
+
+
+def test_a_whole_model_is_trained_by_backpropagation():
+    features = images(32)
+    segment = Segment(("torchvision squeezenet1_1",), (3, 32, 32), 2)
+    fitted = sgd.fit(segment, features, sgd.Options(epochs=2, batch=8), seed=0, device=torch.device("cpu"))
+    assert fitted.layers == segment.layers
+    again, _ = layers.build(fitted.layers, (3, 32, 32), 2)
+    again.load_state_dict(fitted.module.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(features.train.x), fitted.module(features.train.x))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
-from layerwise.layers.words import Layer, out_shape, parse
+from layerwise.layers import zoo
+from layerwise.layers.words import Blocks, Layer, out_shape, parse
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -127,12 +128,19 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
     Returns
     -------
     module, words
-        The modules (a dense layer after an image gets a flatten before it), and the words with widths filled in.
+        The modules (a dense layer after an image gets a flatten before it, and a model gives a module a block), and
+        the words with widths filled in.
     """
     parts: list[nn.Module] = []
     full: list[str] = []
     for word in words:
         layer = parse(word)
+        if isinstance(layer, Blocks):
+            blocks = zoo.run(layer, shape, outputs)
+            parts += [block.module for block in blocks]
+            full.append(str(layer))
+            shape = blocks[-1].out_shape
+            continue
         if layer.width == "outputs":
             layer = layer.with_width(outputs)
         if layer.kind == "dense" and len(shape) > 1:
@@ -147,8 +155,8 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
 
 
 def ends_in_scores(words: Sequence[str]) -> bool:
-    """Tell whether the layers end in one column a target (their last word is ``dense outputs``)."""
-    return bool(words) and " ".join(str(words[-1]).split()) == "dense outputs"
+    """Tell whether the layers end in one column a target: ``dense outputs``, or a model to its end."""
+    return bool(words) and parse(words[-1]).scores
 
 
 def dtype_of(module: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:

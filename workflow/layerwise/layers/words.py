@@ -21,7 +21,10 @@ GRAMMAR = {
     "fold": "fold",
     "flatten": "flatten",
     **{name: name for name in ("relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf")},
+    "torchvision": "torchvision MODEL [BLOCK[-[BLOCK]]] [stem 1|2]",
+    "timm": "timm MODEL [BLOCK[-[BLOCK]]] [stem 1|2]",
 }
+OWN = "PACKAGE.MODULE.MODEL [BLOCK[-[BLOCK]]] [stem 1|2]"  # any importable constructor
 ACTIVATIONS = frozenset({"relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"})
 
 
@@ -47,6 +50,11 @@ class Layer:
     def weighted(self) -> bool:
         return self.kind in ("dense", "conv")
 
+    @property
+    def scores(self) -> bool:
+        """Whether it gives a column a target: a network may end here."""
+        return self.width == "outputs"
+
     def with_width(self, width: int) -> Layer:
         return replace(self, width=width)
 
@@ -69,15 +77,64 @@ class Layer:
         return " ".join(parts)
 
 
+@dataclass(frozen=True)
+class Blocks(Layer):
+    """A model of a library, or a run of its blocks; `layers.zoo` builds and cuts it.
+
+    Parameters
+    ----------
+    name
+        The model's, in the library that is the `kind`: ``torchvision``, ``timm``, or a module with its dots.
+    first, last
+        The run, counted from 1; `last` is None for a run to the end of the model, its head among it.
+    stem
+        Stride of the first convolution, 1 or 2; 0 where the images' size decides.
+    """
+
+    name: str = ""
+    first: int = 1
+    last: int | None = None
+    stem: int = 0
+
+    @property
+    def scores(self) -> bool:
+        return self.last is None
+
+    def __str__(self) -> str:
+        model = f"{self.kind} {self.name}" if self.kind in GRAMMAR else f"{self.kind}.{self.name}"
+        run = f" {self.first}" if self.last == self.first else f" {self.first}-{self.last or ''}"
+        stem = f" stem {self.stem}" if self.stem else ""
+        return f"{model}{'' if (self.first, self.last) == (1, None) else run}{stem}"
+
+
 def parse(word: str) -> Layer:
     """Parse a layer word such as ``conv 3 6 stride 2``; LayerwiseError says what the word should look like."""
     kind, *rest = str(word).split() or [""]
-    if kind not in GRAMMAR:
+    own = "." in kind and all(part.isidentifier() for part in kind.split("."))
+    if kind not in GRAMMAR and not own:
         raise LayerwiseError(f"layer {word!r}: no such layer{nearest(kind, GRAMMAR)}")
     try:
-        return _parse(kind, rest)
+        if own:
+            module, _, name = kind.rpartition(".")
+            return _blocks(module, [name, *rest])
+        return (_blocks if kind in ("torchvision", "timm") else _parse)(kind, rest)
     except (ValueError, IndexError):
-        raise LayerwiseError(f"layer {word!r} does not read as '{GRAMMAR[kind]}'") from None
+        raise LayerwiseError(f"layer {word!r} does not read as '{OWN if own else GRAMMAR[kind]}'") from None
+
+
+def _blocks(library: str, rest: list[str]) -> Blocks:
+    """Read the model, the run of its blocks and the stem."""
+    name, first, last, stem = rest.pop(0), 1, None, 0
+    if rest[-2:-1] == ["stem"]:
+        stem = int(rest[-1])
+        rest = rest[:-2]
+        _demand(stem in (1, 2))
+    if rest:
+        start, dash, end = rest.pop(0).partition("-")
+        first, last = int(start), int(end) if end else None if dash else int(start)
+        _demand(0 < first <= (last or first))
+    _demand(not rest)
+    return Blocks(library, name=name, first=first, last=last, stem=stem)
 
 
 def _parse(kind: str, rest: list[str]) -> Layer:
@@ -118,7 +175,12 @@ def _demand(holds: bool) -> None:
 
 
 def out_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one sample after the layer, its width a number; LayerwiseError where it does not fit."""
+    """Return the shape of one sample after the layer, its width a number; LayerwiseError where it does not fit.
+
+    That of blocks of a model is known once they are built: `layers.build` says it.
+    """
+    if isinstance(layer, Blocks):
+        raise LayerwiseError(f"layer '{layer}': blocks of a model are fitted by gradient; name another method")
     if layer.kind == "dense":
         return (int(layer.width),) if layer.width is not None else shape
     if layer.kind == "flatten":

@@ -20,10 +20,14 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.func import functional_call
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.layers.words import Blocks
 
-LIBRARIES = ("torchvision", "timm")
+# What torch raises for samples that layers cannot take, and torch.fx for what cannot be traced.
+NO_RUN = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+NO_TRACE = (fx.proxy.TraceError, TypeError, NotImplementedError, RuntimeError)
 # Containers that libraries define for a stage: their forward is traced, as that of nn.Sequential is.
 CONTAINERS = {"Encoder", "AnyStage", "MobileNetV3Stage", "RegStage", "ConvNeXtStage", "ByobStage"}
+LARGE = 224  # side of the images that models are made for
 SMALL = 64  # sides of images up to which the stem does not halve them
 
 
@@ -58,6 +62,29 @@ class Block:
         return hashlib.sha256(repr([weights, parts, self.shape, self.out_shape]).encode()).hexdigest()[:16]
 
 
+def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
+    """Return the blocks that a layer word names, for samples of a shape; torch's generator draws their first weights.
+
+    The whole model is built, so that a block has the weights that it would have in the whole.
+
+    Raises
+    ------
+    LayerwiseError
+        For a model or a block that is not there, and samples that the first of the blocks cannot take.
+    """
+    if word.first == 1:
+        model = build(word.kind, word.name, shape, outputs, stem=word.stem or None)
+    else:
+        model = _constructed(word.kind, word.name, outputs, LARGE)
+    if (word.first, word.last) == (1, None) and not cuttable(model):
+        return _shaped(word.name, [(model, word.name)], shape)
+    parts = cut(model, word.name)
+    last = word.last or len(parts)
+    if last > len(parts) or word.first > len(parts):
+        raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
+    return _shaped(word.name, parts[word.first - 1 : last], shape, word.first)
+
+
 # ---------------------------------------------------------------- a model, built
 
 
@@ -83,7 +110,12 @@ def build(library: str, name: str, shape: tuple[int, ...], outputs: int, *, stem
         raise LayerwiseError(f"model {name!r} takes images (channels, height, width), not samples of shape {shape}")
     model = _constructed(library, name, outputs, max(shape[1:]))
     _adapt(model, shape, (1 if max(shape[1:]) <= SMALL else 2) if stem is None else stem)
-    _fit_pools(model, name, shape)
+    try:
+        _fitted(model, shape)
+    except NO_RUN as error:
+        said = " ".join(str(error).split())[:120]
+        text = f"model {name!r} cannot take images of {shape[1]}x{shape[2]} with {shape[0]} channels ({said})"
+        raise LayerwiseError(f"{text}: give larger images, or another model") from None
     return model
 
 
@@ -165,8 +197,11 @@ class _TooSmallError(Exception):
         self.pool = pool
 
 
-def _fit_pools(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
-    """Take away pools that would be larger than their input, as the last one of a VGG for images of 28 x 28."""
+def _fitted(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Take away pools that would be larger than their input, as the last one of a VGG for images of 28 x 28.
+
+    Returns the shape of what a sample then becomes; one of `NO_RUN` where it cannot run.
+    """
 
     def refuse(pool: Pool, given: tuple[Tensor, ...]) -> None:
         size, pad = torch.nn.modules.utils._pair(pool.kernel_size), torch.nn.modules.utils._pair(pool.padding)
@@ -174,17 +209,12 @@ def _fit_pools(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
             raise _TooSmallError(pool)
 
     pools = {m: n for n, m in model.named_modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))}
-    for _ in range(len(pools) + 1):
+    while True:
         hooks = [pool.register_forward_pre_hook(refuse) for pool in pools]
         try:
-            out_shape(model, shape)
-            return
+            return out_shape(model, shape)
         except _TooSmallError as error:
             _replace(model, pools.pop(error.pool), nn.Identity())
-        except (RuntimeError, ValueError, AssertionError) as error:
-            said = " ".join(str(error).split())[:120]
-            text = f"model {name!r} cannot take images of {shape[1]}x{shape[2]} with {shape[0]} channels ({said})"
-            raise LayerwiseError(f"{text}: give larger images, or another model") from None
         finally:
             for hook in hooks:
                 hook.remove()
@@ -222,8 +252,12 @@ class _Tracer(fx.Tracer):
         return type(m) not in (nn.Sequential, nn.ModuleList) and type(m).__name__ not in CONTAINERS
 
 
-def cut(model: nn.Module, name: str, shape: tuple[int, ...]) -> list[Block]:
+def cut(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
     """Cut a model into blocks, which share its weights: in order, each on what the one before it gives, they are it.
+
+    Returns
+    -------
+    Each block, with the names of the parts of the model that it is made of.
 
     Raises
     ------
@@ -231,12 +265,20 @@ def cut(model: nn.Module, name: str, shape: tuple[int, ...]) -> list[Block]:
         For a model that torch.fx cannot trace; it is one block then, of which nothing can be cut.
     """
     try:
-        return _shaped(_parts(model), shape)
-    except (fx.proxy.TraceError, TypeError, NotImplementedError, RuntimeError) as error:
+        return _parts(model)
+    except NO_TRACE as error:
         raise LayerwiseError(f"model {name!r} cannot be cut ({' '.join(str(error).split())[:160]})") from None
 
 
-def _parts(model: nn.Module) -> list[tuple[fx.GraphModule, str]]:
+def cuttable(model: nn.Module) -> bool:
+    """Tell whether a model can be cut."""
+    try:
+        return bool(_parts(model))
+    except NO_TRACE:
+        return False
+
+
+def _parts(model: nn.Module) -> list[tuple[nn.Module, str]]:
     graph = _Tracer().trace(model, concrete_args=_defaults(model))
     nodes = list(graph.nodes)
     at = {node: i for i, node in enumerate(nodes)}
@@ -267,7 +309,7 @@ def _weighted(model: nn.Module, node: fx.Node) -> bool:
 
 def _part(
     model: nn.Module, nodes: Sequence[fx.Node], body: Sequence[fx.Node], first: fx.Node, a: int, b: int
-) -> tuple[fx.GraphModule, str]:
+) -> tuple[nn.Module, str]:
     """Return the nodes a to b - 1 as a module of their own."""
     graph = fx.Graph()
     made = {first if a == 0 else body[a - 1]: graph.placeholder("x")}
@@ -288,10 +330,16 @@ def _part(
     return module, " + ".join(names)
 
 
-def _shaped(parts: Sequence[tuple[fx.GraphModule, str]], shape: tuple[int, ...]) -> list[Block]:
+def _shaped(name: str, parts: Sequence[tuple[nn.Module, str]], shape: tuple[int, ...], first: int = 1) -> list[Block]:
+    """Return blocks with their shapes; LayerwiseError where one cannot take what it is given."""
     blocks = []
-    for module, name in parts:
-        after = out_shape(module, shape)
-        blocks.append(Block(module, name, shape, after))
+    for number, (module, made_of) in enumerate(parts, first):
+        try:
+            after = _fitted(module, shape)
+        except NO_RUN as error:
+            said = " ".join(str(error).split())[:160]
+            text = f"block {number} of {name} cannot take samples of shape {'x'.join(map(str, shape))}"
+            raise LayerwiseError(f"{text} ({said})") from None
+        blocks.append(Block(module, made_of, shape, after))
         shape = after
     return blocks

@@ -34,7 +34,7 @@ def check(study: Study) -> None:
         for path in study.paths(dataset):
             study.segment(path)
         for path in networks:
-            if words.parse(study.segment(path).layers[-1]).width != "outputs":
+            if not words.parse(study.segment(path).layers[-1]).scores:
                 raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
     known = {f"{d}/{p}" for d in study.networks for p in study.paths(d)}
     paths = {path for dataset in study.networks for path in study.paths(dataset)}
