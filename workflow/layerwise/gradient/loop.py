@@ -130,11 +130,11 @@ class Training:
         if saved is None:
             self._watch(hooks, 0)
         else:
-            self._resume(*saved)
+            self.resume(*saved)
         while len(self.history) < self.epochs and not self._has_stalled():
             self._epoch(hooks)
             if clock.due():
-                hooks.save(self._state(), {"history": self.history})
+                hooks.save(self.state(), {"history": self.history})
                 clock.restart()
         if not all(p.isfinite().all() for p in self.module.parameters()):
             raise self._diverged(len(self.history))
@@ -196,7 +196,7 @@ class Training:
             f"{self.name}: the training diverged in epoch {epoch} (lr {self.rate(0):g}); choose a lower lr"
         )
 
-    def _state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Return all that the rest of the run depends on, beside the history, as tensors of its own."""
         state = {
             **_prefixed("weights.", self.module.state_dict()),
@@ -209,11 +209,11 @@ class Training:
             state["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return {k: v.detach().clone() for k, v in state.items()}
 
-    def _resume(self, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
+    def resume(self, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.module.load_state_dict(_under("weights.", tensors))
-        self.best = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
-        load_state_tensors(self.optimizer, _under("optimizer.", tensors))
+        self.module.load_state_dict(under("weights.", tensors))
+        self.best = {k: v.to(self.device) for k, v in under("best.", tensors).items()}
+        load_state_tensors(self.optimizer, under("optimizer.", tensors))
         self.batches.generator.set_state(tensors["random.batches"].cpu())
         torch.set_rng_state(tensors["random.cpu"].cpu())
         if "random.cuda" in tensors and self.device.type == "cuda":
@@ -235,7 +235,7 @@ def part(hooks: Hooks, saved: State | None, around: State) -> Hooks:
     """
 
     def load() -> State | None:
-        return saved and (_under("part.", saved[0]), saved[1]["part"])
+        return saved and (under("part.", saved[0]), saved[1]["part"])
 
     def save(tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
         hooks.save({**around[0], **_prefixed("part.", tensors)}, {**around[1], "part": notes})
@@ -252,5 +252,6 @@ def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + key: value for key, value in tensors.items()}
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.layers import zoo
-from layerwise.layers.words import Blocks, Layer, out_shape, parse
+from layerwise.layers.words import Blocks, Layer, merged, out_shape, parse
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -131,6 +131,12 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
         The modules (a dense layer after an image gets a flatten before it, and a model gives a module a block), and
         the words with widths filled in.
     """
+    parts, full = assemble(words, shape, outputs)
+    return nn.Sequential(*parts), merged(full)
+
+
+def assemble(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[list[nn.Module], list[str]]:
+    """Return the modules that `build` puts in a sequence, and for each the word that stands for it alone."""
     parts: list[nn.Module] = []
     full: list[str] = []
     for word in words:
@@ -138,7 +144,7 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
         if isinstance(layer, Blocks):
             blocks = zoo.run(layer, shape, outputs)
             parts += [block.module for block in blocks]
-            full.append(str(layer))
+            full += [str(block.word) for block in blocks]
             shape = blocks[-1].out_shape
             continue
         if layer.width == "outputs":
@@ -151,7 +157,7 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
         parts.append(make(layer, shape))
         full.append(str(layer))
         shape = after
-    return nn.Sequential(*parts), tuple(full)
+    return parts, full
 
 
 def ends_in_scores(words: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ No torch here: a study is checked with this module while Snakemake parses.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -100,6 +101,10 @@ class Blocks(Layer):
     def scores(self) -> bool:
         return self.last is None
 
+    def followed_by(self, last: int | None) -> Blocks | None:
+        """Return the run from the block after this one to another; None where this is the end of the model."""
+        return None if self.last is None else replace(self, first=self.last + 1, last=last)
+
     def __str__(self) -> str:
         model = f"{self.kind} {self.name}" if self.kind in GRAMMAR else f"{self.kind}.{self.name}"
         run = f" {self.first}" if self.last == self.first else f" {self.first}-{self.last or ''}"
@@ -167,6 +172,20 @@ def _parse(kind: str, rest: list[str]) -> Layer:
     _demand(not isinstance(layer.width, int) or layer.width > 0)
     _demand(layer.size > 0 or kind not in ("conv", "maxpool", "avgpool"))
     return layer
+
+
+def merged(words: Iterable[str]) -> tuple[str, ...]:
+    """Return words in which blocks of a model that follow one another are one run."""
+    result: list[str] = []
+    before: Layer | None = None
+    for word in words:
+        mine = parse(word)
+        if isinstance(before, Blocks) and isinstance(mine, Blocks) and mine == before.followed_by(mine.last):
+            mine = replace(before, last=mine.last)
+            result.pop()
+        result.append(str(mine))
+        before = mine
+    return tuple(result)
 
 
 def _demand(holds: bool) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,14 +39,17 @@ class Block:
     ----------
     module
         Its layers, ``(N, *shape)`` to ``(N, *out_shape)``; parameters keep the names that they have in the model.
-    name
+    word
+        The layer word that stands for it alone.
+    made_of
         The parts of the model that it is made of.
     shape, out_shape
         Shapes of one sample before and after it.
     """
 
     module: nn.Module
-    name: str
+    word: Blocks
+    made_of: str
     shape: tuple[int, ...]
     out_shape: tuple[int, ...]
 
@@ -77,12 +80,12 @@ def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
     else:
         model = _constructed(word.kind, word.name, outputs, LARGE)
     if (word.first, word.last) == (1, None) and not cuttable(model):
-        return _shaped(word.name, [(model, word.name)], shape)
+        return _shaped(word, [(model, word.name)], shape, 1)
     parts = cut(model, word.name)
     last = word.last or len(parts)
     if last > len(parts) or word.first > len(parts):
         raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
-    return _shaped(word.name, parts[word.first - 1 : last], shape, word.first)
+    return _shaped(word, parts[word.first - 1 : last], shape, len(parts))
 
 
 # ---------------------------------------------------------------- a model, built
@@ -330,16 +333,17 @@ def _part(
     return module, " + ".join(names)
 
 
-def _shaped(name: str, parts: Sequence[tuple[nn.Module, str]], shape: tuple[int, ...], first: int = 1) -> list[Block]:
-    """Return blocks with their shapes; LayerwiseError where one cannot take what it is given."""
+def _shaped(word: Blocks, parts: Sequence[tuple[nn.Module, str]], shape: tuple[int, ...], count: int) -> list[Block]:
+    """Return blocks of a model of so many with their shapes; LayerwiseError where one cannot take what it is given."""
     blocks = []
-    for number, (module, made_of) in enumerate(parts, first):
+    for number, (module, made_of) in enumerate(parts, word.first):
         try:
             after = _fitted(module, shape)
         except NO_RUN as error:
             said = " ".join(str(error).split())[:160]
-            text = f"block {number} of {name} cannot take samples of shape {'x'.join(map(str, shape))}"
+            text = f"block {number} of {word.name} cannot take samples of shape {'x'.join(map(str, shape))}"
             raise LayerwiseError(f"{text} ({said})") from None
-        blocks.append(Block(module, made_of, shape, after))
+        alone = replace(word, first=number, last=None if number == count else number)
+        blocks.append(Block(module, alone, made_of, shape, after))
         shape = after
     return blocks
