@@ -181,6 +181,7 @@ class _Stop(Exception):
         {"schedule": "random_robin", "rounds": 2, "optimizer": "adamw", "lr": 0.01},
         {"window": 2, "overlap": 1, "schedule": "round_robin", "rounds": 2},
         {"input_dropout": 0.5, "gradient_dropout": 0.3},
+        {"augment": ("crop", "flip")},
     ],
     ids=str,
 )
@@ -238,6 +239,7 @@ def test_a_model_of_a_library_is_trained_block_by_block():
         ({"decision": ("conv 99 4", "dense outputs")}, "larger than its input"),
         ({"batch": 1}, "batchnorm needs two samples"),
         ({"lr": 1e6}, "diverged"),
+        ({"augment": ("flip",), "features": "stored"}, "needs features: feed"),
     ],
     ids=str,
 )

@@ -33,7 +33,7 @@ def allocated(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
 
 
 def test_a_linear_layer_takes_what_it_takes_by_hand():
-    found = memory.step(nn.Linear(1024, 256, bias=False), [], (1024,), 64)
+    found = memory.step(nn.Linear(1024, 256, bias=False), (1024,), 64)
     weight = 4 * 1024 * 256
     assert found.parameters == weight
     assert found.optimiser == 2 * weight
@@ -47,7 +47,7 @@ def test_a_linear_layer_takes_what_it_takes_by_hand():
 def test_a_step_takes_what_the_allocator_says(batch):
     module = nn.Sequential(*convolutions()).train()
     x, y = torch.randn(batch, 3, 32, 32), torch.zeros(batch, dtype=torch.long)
-    found = memory.step(module, [], (3, 32, 32), batch)
+    found = memory.step(module, (3, 32, 32), batch)
     real = allocated(module, x, y)
     counted = found.peak - found.parameters - found.optimiser - 4 * x.numel() - 8 * batch
     assert counted == pytest.approx(real, rel=0.05)
@@ -64,28 +64,56 @@ def test_a_view_and_a_shared_weight_count_once():
         def forward(self, x):
             return self.other(self.one(x).view(-1, 128).reshape(-1, 128))
 
-    assert memory.step(Twice(), [], (128,), 32).parameters == 4 * 128 * 128
+    assert memory.step(Twice(), (128,), 32).parameters == 4 * 128 * 128
 
 
 def test_the_optimisers_differ_by_their_states():
-    steps = {name: memory.step(nn.Linear(512, 512), [], (512,), 8, optimiser=name) for name in ("sgd", "adamw")}
+    steps = {name: memory.step(nn.Linear(512, 512), (512,), 8, optimiser=name) for name in ("sgd", "adamw")}
     assert steps["adamw"].optimiser == 2 * steps["sgd"].optimiser
 
 
-def test_frozen_layers_save_nothing_and_chunks_make_them_smaller():
+def fed(frozen: list[nn.Module], x: torch.Tensor, chunk: int) -> int:
+    """Return the most bytes that are alive while frozen layers run in chunks, the batch among them."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), memory._Live() as live, torch.no_grad():
+        twins = [memory._twin(layer).eval() for layer in frozen]
+        held = live.now
+        z = torch.empty(x.shape)
+        live.most = live.now
+        parts = []
+        for rows in z.split(chunk):
+            for layer in twins:
+                rows = layer(rows)
+            parts.append(rows)
+        torch.cat(parts) if len(parts) > 1 else parts[0]
+        return live.most - held
+
+
+@pytest.mark.parametrize("chunk", [8, 16, 64])
+def test_frozen_layers_in_one_pass_take_what_they_take_one_by_one(chunk):
+    frozen, x = convolutions(), torch.empty(64, 3, 32, 32)
+    found = memory.feeds(frozen, (3, 32, 32), 64, chunk)
+    assert found[0] == memory.NONE
+    for count in (1, 2, 3):
+        assert found[count].peak == fed(frozen[:count], x, chunk)
+    assert found[3].parameters > found[2].parameters > found[1].parameters > 0
+
+
+def test_chunks_make_frozen_layers_smaller_and_they_save_nothing():
     one, two, head = convolutions()
-    alone = memory.step(nn.Sequential(two, head), [], (16, 16, 16), 64)
-    whole = memory.step(nn.Sequential(two, head), [one], (3, 32, 32), 64)
-    parts = memory.step(nn.Sequential(two, head), [one], (3, 32, 32), 64, chunk=8)
-    assert whole.saved - alone.saved <= 4 * 64 * 3 * 32 * 32  # the images, no map of the frozen layer
-    assert parts.feed < whole.feed / 2
-    assert parts.saved == whole.saved
+    whole, parts = (memory.feeds([one], (3, 32, 32), 64, chunk)[1] for chunk in (64, 8))
+    assert parts.peak < whole.peak / 1.5
+    alone = memory.step(nn.Sequential(two, head), (16, 16, 16), 64)
+    behind = memory.step(nn.Sequential(two, head), (16, 16, 16), 64, feed=parts, images=3 * 32 * 32)
+    assert behind.saved - alone.saved == 4 * 64 * 3 * 32 * 32  # the images, no map of the frozen layer
+    assert behind.parameters - alone.parameters == parts.parameters
 
 
 def test_counting_leaves_the_model_as_it_was():
     module = nn.Sequential(*convolutions()).eval()
     before = {n: w.clone() for n, w in module.state_dict().items()}
-    memory.step(module, [], (3, 32, 32), 8)
+    memory.step(module, (3, 32, 32), 8)
     assert not module.training
     assert all(torch.equal(w, module.state_dict()[n]) for n, w in before.items())
     assert all(w.grad is None for w in module.parameters())
@@ -93,4 +121,4 @@ def test_counting_leaves_the_model_as_it_was():
 
 def test_an_optimiser_that_is_not_known():
     with pytest.raises(LayerwiseError, match="adamw, adam, sgd"):
-        memory.step(nn.Linear(2, 2), [], (2,), 2, optimiser="lion")
+        memory.step(nn.Linear(2, 2), (2,), 2, optimiser="lion")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class Memory:
     saved
         What is alive after the forward pass beside these: the batch, and the tensors that the backward pass needs.
     feed
-        Most that the frozen layers before it have alive beside parameters and states, the batch among it; 0 without.
+        Most that is alive beside parameters and states while the frozen layers run; 0 without them.
     peak
         Most that is alive at once during the step, gradients and temporaries among it.
     """
@@ -47,6 +47,17 @@ class Memory:
     saved: int
     feed: int
     peak: int
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What frozen layers before the trained ones take: bytes of their parameters, and most while they run."""
+
+    parameters: int = 0
+    peak: int = 0
+
+
+NONE = Feed()
 
 
 class _Live(TorchDispatchMode):
@@ -76,15 +87,50 @@ class _Live(TorchDispatchMode):
         self.now -= self.sizes.pop(key, 0)
 
 
+def feeds(layers: Sequence[nn.Module], shape: tuple[int, ...], batch: int, chunk: int) -> list[Feed]:
+    """Count the frozen layers before each place in a sequence, in one pass: before the first, the second, ..., the end.
+
+    Parameters
+    ----------
+    shape, batch
+        Shape of one sample, and their number.
+    chunk
+        Samples that run at once; what comes of them is put together for the layers that are trained.
+    """
+    chunks, result, parameters, most = -(-batch // chunk), [NONE], 0, 0
+    samples = min(chunk, batch)
+    with FakeTensorMode(), _Live() as live, torch.no_grad():
+        z = torch.empty(samples, *shape)
+        images = live.now * batch // samples
+        for layer in layers:
+            start = live.now
+            twin = _twin(layer)
+            parameters += live.now - start
+            # The chunk of images is a part of the batch, and the parameters are counted apart.
+            apart = live.now - (_bytes(z) if len(result) > 1 else 0)
+            live.most = live.now
+            z = twin.eval()(z)
+            most = max(most, live.most - apart)
+            del twin
+            whole = _bytes(z) * batch // samples
+            together = whole - _bytes(z) + most if chunks > 1 else most
+            result.append(Feed(parameters, images + max(together, 2 * whole if chunks > 1 else 0)))
+    return result
+
+
+def _bytes(z: Tensor) -> int:
+    return -(-z.untyped_storage().nbytes() // ROUNDED) * ROUNDED
+
+
 def step(
     trained: nn.Module,
-    feed: Sequence[nn.Module],
     shape: tuple[int, ...],
     batch: int,
     *,
+    feed: Feed = NONE,
+    images: int = 0,
     optimiser: str = "adamw",
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
-    chunk: int = 0,
 ) -> Memory:
     """Count the memory of a training step, of the second one: optimisers make their states in the first.
 
@@ -92,57 +138,36 @@ def step(
     ----------
     trained
         What the step trains; ends in scores ``(N, outputs)``.
-    feed
-        The frozen layers before it, one after the other; none where it takes the samples themselves.
     shape, batch
-        Shape of one sample, and their number.
-    chunk
-        Samples that the frozen layers take at once; 0 for all.
+        Shape of one sample at its input, and their number.
+    feed, images
+        The frozen layers before it, and the numbers of one sample at their input: the batch stays alive.
     """
     if optimiser not in STATES:
         raise LayerwiseError(f"memory: optimiser {optimiser!r} is none of {', '.join(STATES)}")
-    with FakeTensorMode() as mode, _Live() as live:
-        net, *frozen = _twins([trained, *feed], mode)
+    with FakeTensorMode(), _Live() as live:
+        net = _twin(trained)
         parameters = live.now
         weights = [w for w in net.parameters() if w.requires_grad]
         states = [torch.empty_like(w) for w in weights for _ in range(STATES[optimiser])]
         held = live.now
         live.most = live.now
-        z = _fed(frozen, torch.empty(batch, *shape), chunk or batch)
-        fed = live.most - held if frozen else 0
+        x = torch.empty(batch, images) if images else None
+        z = torch.empty(batch, *shape)
         value = loss(net.train()(z), torch.zeros(batch, dtype=torch.long))
         saved = live.now - held
         value.backward()
-        del z, value, states
-        return Memory(parameters, held - parameters, saved, fed, live.most)
+        most = max(live.most - held, feed.peak)
+        del x, z, value, states
+        parameters, held = parameters + feed.parameters, held + feed.parameters
+        return Memory(parameters, held - parameters, saved, feed.peak, held + most)
 
 
-def _fed(frozen: Sequence[nn.Module], x: Tensor, chunk: int) -> Tensor:
-    """Push samples through frozen layers, a chunk at a time; each layer's input is let go once it is used."""
-    if not frozen:
-        return x
-    with torch.no_grad():
-        parts = []
-        for z in x.split(chunk):
-            for layer in frozen:
-                z = layer(z)
-            parts.append(z)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _twins(modules: Iterable[nn.Module], mode: FakeTensorMode) -> list[nn.Module]:
-    """Return copies of modules whose weights and buffers are fake, each once; those after the first are frozen."""
+def _twin(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with weights and buffers made anew, each once."""
     memo: dict[int, Any] = {}
-    modules = list(modules)
-    for module in modules:
-        for weight in module.parameters():
-            if id(weight) not in memo:
-                new = torch.empty(weight.shape, dtype=weight.dtype)
-                memo[id(weight)] = nn.Parameter(new, requires_grad=weight.requires_grad)
-        for buffer in module.buffers():
-            if id(buffer) not in memo:
-                memo[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
-    first, *rest = [copy.deepcopy(module, memo) for module in modules]
-    for frozen in rest:
-        frozen.eval().requires_grad_(False)
-    return [first, *rest]
+    for weight in module.parameters():
+        memo[id(weight)] = nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype))
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    return copy.deepcopy(module, memo)

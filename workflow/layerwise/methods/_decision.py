@@ -31,25 +31,24 @@ def words(shape: tuple[int, ...], convolutions: int, width: int) -> tuple[str, .
 
 def search(
     trained: Sequence[nn.Module],
-    feed: Sequence[nn.Module],
     shape: tuple[int, ...],
     outputs: int,
     target: float,
     most: int,
-    count: Callable[[nn.Module, Sequence[nn.Module]], memory.Memory],
+    count: Callable[[nn.Module], memory.Memory],
 ) -> tuple[tuple[str, ...], int]:
     """Return the decision block with the most convolutions, and among those the widest, within a number of bytes.
 
     Parameters
     ----------
-    trained, feed
-        The layers that it is put on, and the frozen ones before them.
+    trained
+        The layers that it is put on.
     shape
         Of one sample where the trained layers end.
     target, most
         Bytes of a step to come to, and the widest convolution in channels.
     count
-        Counts the memory of a step that trains a module behind a feed.
+        Counts the memory of a step that trains a module.
 
     Returns
     -------
@@ -59,7 +58,7 @@ def search(
 
     def peak(convolutions: int, width: int) -> int:
         module, _ = layers.build(words(shape, convolutions, width), shape, outputs)
-        return count(nn.Sequential(*trained, *module), feed).peak
+        return count(nn.Sequential(*trained, *module)).peak
 
     best, found = words(shape, 0, 0), peak(0, 0)
     for convolutions in range(1, CONVOLUTIONS + 1 if len(shape) == 3 else 1):

@@ -9,8 +9,10 @@ has the model's own head for a decision. One window over all blocks is `sgd`, to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor, nn
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop, memory
-from layerwise.gradient.batches import Batches, batch_sizes, normalises
+from layerwise.gradient.augment import Augmented
+from layerwise.gradient.batches import batch_sizes, normalises
 from layerwise.gradient.dropout import GradientDropout
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.optimisers import optimizer
@@ -82,6 +85,9 @@ class Options(Bounded):
     """Factor of the input dropout from epoch to epoch."""
     gradient_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Dropout on the gradient alone, from the decision block to the window (backward regularization)."""
+    augment: tuple[Literal["crop", "flip", "cutout"], ...] = ()
+    """What is done to the images of each batch, in this order, drawn anew in every epoch: shifted by up to an eighth of
+    their side, mirrored, a square of half their side set to zero."""
     features: Literal["auto", "stored", "feed"] = "auto"
     """Where a window's inputs come from: computed once a turn and held, or fed through the frozen blocks at each step;
     `auto` holds up to 512 MiB of float32. The bytes are the same."""
@@ -95,6 +101,8 @@ class Options(Bounded):
             )
         if bool(self.decision) == (self.memory is not None):
             raise LayerwiseError("give 'decision' words, or decision: [] with a 'memory' target, and not both")
+        if self.augment and self.features == "stored":
+            raise LayerwiseError("option 'augment' needs features: feed, since inputs are other ones in every epoch")
         if self.schedule == "bottom_up" and self.rounds > 1:
             raise LayerwiseError("option 'rounds' is for a schedule round_robin or random_robin")
         if self.decision and self.decision[-1].split() != ["dense", "outputs"]:
@@ -184,6 +192,8 @@ def fit(
         raise LayerwiseError("method 'local' trains towards the targets: end the layers in 'dense outputs' or a model")
     if not len(features.train):
         raise LayerwiseError("method 'local': the training split is empty")
+    if options.augment and len(segment.shape) != 3:
+        raise LayerwiseError(f"method 'local': option 'augment' is for images, not samples of shape {segment.shape}")
     with loop.kept_generators(device):
         torch.manual_seed(seed)
         parts, words = layers.assemble(segment.layers, segment.shape, segment.outputs)
@@ -219,7 +229,8 @@ class _Fitting:
         self.words: Sequence[str] = words
         self.loss, self.targets = loss_of(options.loss, features.task, features.train.dtype)
         spans = windows(body, options.window, options.overlap)
-        self.whole = self._count(self.module, ()).peak if options.memory is not None else 0
+        if options.memory is not None:
+            self.whole = self._count(self.module, 0, segment.shape).peak
         self.windows = [self._window(i, *span, len(spans)) for i, span in enumerate(spans)]
 
     # ------------------------------------------------------------ a window
@@ -248,7 +259,7 @@ class _Fitting:
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,
             loss=lambda z, t: self.loss(module(z), t),
-            batches=Batches(Split(x, self.targets(y)), sizes, self.seed + 7919 * number),
+            batches=Augmented(Split(x, self.targets(y)), sizes, self.seed + 7919 * number, o.augment),
             optimizer=optimizer(o.optimizer, parameters, lr, momentum=o.momentum, weight_decay=weight_decay),
             epochs=epochs,
             rate=lambda epoch: self._rate(module, lr, epoch, epochs),
@@ -280,17 +291,17 @@ class _Fitting:
         """Return the decision block of a window, its words, and what to record of its memory."""
         o, task = self.options, self.features.task
         sample = self.features.train.x[:1]
-        shape = tuple(layers.apply(nn.Sequential(*feed, *trained), sample).shape[1:])
+        shape = self._shape([*feed, *trained])
         words, row = o.decision, {}
         if o.memory is not None:
+            before = self._shape(feed)
             words, found = _decision.search(
                 trained,
-                feed,
                 shape,
                 task.outputs,
                 (o.memory + _decision.SLACK) * self.whole,
                 o.max_width,
-                self._count,
+                lambda module: self._count(module, len(feed), before),
             )
             _decision.demand(found, self.whole, o.memory, f"method 'local', block {number + 1}")
             row = {"memory_share": round(found / self.whole, 4)}
@@ -299,23 +310,25 @@ class _Fitting:
             decision, words = layers.build(words, shape, task.outputs)
         return layers.for_images(decision.to(sample.device, sample.dtype)), words, row
 
-    def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
-        """Count the memory of a step on this fit's batches."""
-        task = self.features.task
+    def _shape(self, below: Sequence[nn.Module]) -> tuple[int, ...]:
+        """Return the shape of one sample behind the lowest layers."""
+        return tuple(layers.apply(nn.Sequential(*below), self.features.train.x[:1]).shape[1:])
+
+    def _count(self, module: nn.Module, below: int, shape: tuple[int, ...]) -> memory.Memory:
+        """Count the memory of a step on this fit's batches that trains a module behind so many frozen layers."""
+        task, o = self.features.task, self.options
 
         def loss(scores: Tensor, labels: Tensor) -> Tensor:
-            y = labels if task.classifies else torch.zeros_like(scores)
-            return self.loss(scores, self.targets(y))
+            return self.loss(scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
 
+        images = prod(self.segment.shape) if below else 0
         return memory.step(
-            module,
-            feed,
-            self.segment.shape,
-            self.options.batch,
-            optimiser=self.options.optimizer,
-            loss=loss,
-            chunk=CHUNK,
+            module, shape, o.batch, feed=self._feeds[below], images=images, optimiser=o.optimizer, loss=loss
         )
+
+    @functools.cached_property
+    def _feeds(self) -> list[memory.Feed]:
+        return memory.feeds(list(self.module), self.segment.shape, self.options.batch, CHUNK)
 
     # ------------------------------------------------------------ the order
 
@@ -370,7 +383,7 @@ class _Fitting:
             return
         numbers = len(train) * layers.apply(feed, train.x[:1]).numel()
         module, loss = mine.training.module, self.loss
-        if o.features == "stored" or (o.features == "auto" and numbers <= STORED):
+        if o.features == "stored" or (o.features == "auto" and numbers <= STORED and not o.augment):
             mine.training.batches.split = Split(layers.apply(feed, train.x), targets)
             mine.training.loss = lambda z, t: loss(module(z), t)
         else:
