@@ -24,6 +24,19 @@ WORDS = (
     ("conv 3 3 mirror", "crelu", "avgpool 2", "dense 6", "sigmoid", "dense 5", "softshrink 0.1", "dense 5", "tanh"),
     ("maxpool 2", "conv 2 3 contrast 0.5 pad 1", "relu", "dense 4", "crelu"),
 )
+# Blocks of a model of a library, which are fitted by gradient alone.
+MODEL = ("torchvision resnet18 1-2 stem 1", "avgpool 2", "dense outputs")
+BLOCKS = (
+    "conv 3 4 pad 1",
+    "batchnorm",
+    "relu",
+    "maxpool 2",
+    "conv 3 6 pad 1",
+    "relu",
+    "dense 6",
+    "relu",
+    "dense outputs",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ class Case:
 
 def every() -> list[Case]:
     """Return all golden fits."""
-    parts = (_dgl, _dmn, _patches, _pca, _permuted, _platonic, _random, _ridge, _sgd, _scores)
+    parts = (_dgl, _dmn, _local, _patches, _pca, _permuted, _platonic, _random, _ridge, _sgd, _scores)
     return [case for part in parts for case in part()]
 
 
@@ -235,6 +248,48 @@ def _sgd() -> Iterator[Case]:
     yield Case("sgd", DENSE, {"epochs": 1}, data="many")
     for words in WORDS:
         yield Case("sgd", (*words, "dense outputs"), short)
+    yield Case("sgd", MODEL, short)
+
+
+def _local() -> Iterator[Case]:
+    short = {"epochs": (2,), "batch": 24}
+    robin = {"schedule": "round_robin", "rounds": 2, "epochs": (1,)}
+    yield from _each(
+        "local",
+        BLOCKS,
+        short,
+        {"window": 2},
+        {"window": 2, "overlap": 1},
+        {"window": 3},
+        {"head": 2},
+        robin,
+        {**robin, "schedule": "random_robin", "rounds": 3},
+        {**robin, "window": 2, "overlap": 1, "optimizer": "adamw"},
+        {"epochs": (3, 1)},
+        {"decision": ("dense 5", "relu", "dense outputs")},
+        {"decision": (), "memory": 0.9},
+        {"decision": (), "memory": 0.9, "max_width": 8},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"lr": 0.1, "lr_by_block": 0.5},
+        {"momentum": 0.5},
+        {"weight_decay": 0.01, "weight_decay_by_block": 2.0},
+        {"rate": "multistep", "epochs": (4,)},
+        {"rate": "cosine", "epochs": (4,)},
+        {"loss": "mse"},
+        {"loss": "cross_entropy"},
+        {"input_dropout": 0.5},
+        {"input_dropout": 0.5, "input_dropout_decay": 0.2},
+        {"gradient_dropout": 0.5},
+        {"augment": ("crop", "flip", "cutout")},
+        {"features": "stored"},
+        {"features": "feed"},
+    )
+    yield from _each("local", BLOCKS, short, {"crop": False}, valid=True)
+    yield Case("local", BLOCKS, short, dtype="float64", valid=True)
+    yield Case("local", BLOCKS, short, data="signs", valid=True)
+    yield Case("local", ("dense 6", "tanh", "dense 5", "tanh", "dense outputs"), short, data="values", valid=True)
+    yield Case("local", MODEL, short, valid=True)
 
 
 def _dgl() -> Iterator[Case]:

@@ -37,7 +37,7 @@ def crop(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutout(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Set a square around a place drawn in each image to zero, the mean of standardised images (DeVries, Taylor 2017)."""
+    """Set a square around a place drawn in each image to zero (DeVries and Taylor 2017)."""
     n, _, height, width = x.shape
     half = max(1, round(HOLE * min(height, width) / 2))
     middle = torch.rand(2, n, generator=generator).to(x.device) * torch.tensor([[height], [width]], device=x.device)
