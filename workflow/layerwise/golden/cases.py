@@ -268,7 +268,8 @@ def _local() -> Iterator[Case]:
         {"epochs": (3, 1)},
         {"decision": ("dense 5", "relu", "dense outputs")},
         {"decision": (), "memory": 0.9},
-        {"decision": (), "memory": 0.9, "max_width": 8},
+        {"decision": (), "memory": 1.0},
+        {"decision": (), "memory": 1.0, "max_width": 8},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"lr": 0.1, "lr_by_block": 0.5},
@@ -285,7 +286,7 @@ def _local() -> Iterator[Case]:
         {"features": "stored"},
         {"features": "feed"},
     )
-    yield from _each("local", BLOCKS, short, {"crop": False}, valid=True)
+    yield from _each("local", BLOCKS, {**short, "epochs": (4, 4, 1)}, {"crop": False}, valid=True)
     yield Case("local", BLOCKS, short, dtype="float64", valid=True)
     yield Case("local", BLOCKS, short, data="signs", valid=True)
     yield Case("local", ("dense 6", "tanh", "dense 5", "tanh", "dense outputs"), short, data="values", valid=True)

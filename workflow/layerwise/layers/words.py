@@ -25,6 +25,7 @@ GRAMMAR = {
     "torchvision": "torchvision MODEL [BLOCK[-[BLOCK]]] [stem 1|2]",
     "timm": "timm MODEL [BLOCK[-[BLOCK]]] [stem 1|2]",
 }
+LIBRARIES = ("torchvision", "timm")
 OWN = "PACKAGE.MODULE.MODEL [BLOCK[-[BLOCK]]] [stem 1|2]"  # any importable constructor
 ACTIVATIONS = frozenset({"relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"})
 
@@ -122,7 +123,7 @@ def parse(word: str) -> Layer:
         if own:
             module, _, name = kind.rpartition(".")
             return _blocks(module, [name, *rest])
-        return (_blocks if kind in ("torchvision", "timm") else _parse)(kind, rest)
+        return (_blocks if kind in LIBRARIES else _parse)(kind, rest)
     except (ValueError, IndexError):
         raise LayerwiseError(f"layer {word!r} does not read as '{OWN if own else GRAMMAR[kind]}'") from None
 
