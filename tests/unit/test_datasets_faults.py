@@ -17,7 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation import disk as _disk
 from layerwise.preparation import prepare as _prepare
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.folder import files
+from layerwise.preparation.folder import digest
 from layerwise.preparation.options import Preparation, split_options
 from layerwise.preparation.prepare import prepare
 
@@ -272,7 +272,7 @@ def empty(top, place):
 def test_image_folders_that_are_refused(folder, spoil, match):
     spoil(folder)
     refused(match, load, "imagefolder", folder=str(folder), size=4)
-    refused(match, files, SimpleNamespace(folder=str(folder)))
+    refused(match, digest, "imagefolder", SimpleNamespace(folder=str(folder)))
 
 
 def test_a_missing_image_folder(tmp_path):

@@ -115,7 +115,7 @@ def test_cifar_images_come_channels_first(tmp_path, monkeypatch):
 
     rows = {"data": planes.reshape(20, -1), "labels": [i % 10 for i in range(20)]}
     monkeypatch.setattr(kind, "train_list", [put("data_batch_1", rows)])
-    monkeypatch.setattr(kind, "test_list", [put("test_batch", rows)])
+    monkeypatch.setattr(kind, "test_list", [put("test_batch", {**rows, "data": 255 - rows["data"]})])
     meta = put("batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
     tensors, record = load("torchvision", tmp_path, name="CIFAR10", download=False)
@@ -132,7 +132,7 @@ def test_svhn_counts_its_digit_zero_as_zero(tmp_path, monkeypatch):
     told = {}
     for split in ("train", "test"):
         path = tmp_path / f"{split}_32x32.mat"
-        savemat(path, {"X": pixels, "y": (np.arange(20) % 10 + 1)[:, None]})
+        savemat(path, {"X": pixels if split == "train" else 255 - pixels, "y": (np.arange(20) % 10 + 1)[:, None]})
         told[split] = ["", path.name, md5(path.read_bytes())]
     monkeypatch.setattr(kind, "split_list", told)
     tensors, record = load("torchvision", tmp_path, name="SVHN", download=False)
@@ -146,10 +146,11 @@ def test_stl10_is_its_labelled_part(tmp_path, monkeypatch):
     folder = tmp_path / kind.base_folder
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (10, 3, 96, 96), dtype=np.uint8)  # each plane column by column
-    contents = {"X": pixels.tobytes(), "y": bytes(range(1, 11))}
+    labels = bytes(range(1, 11))
+    contents = {"train_X": pixels.tobytes(), "train_y": labels, "test_X": (255 - pixels).tobytes(), "test_y": labels}
 
     def put(name):
-        (folder / name).write_bytes(contents.get(name[-5:-4], b"unlabelled"))
+        (folder / name).write_bytes(contents.get(name.removesuffix(".bin"), b"unlabelled"))
         return [name, md5((folder / name).read_bytes())]
 
     monkeypatch.setattr(kind, "train_list", [put("train_X.bin"), put("train_y.bin"), put("unlabeled_Z.bin")])

@@ -16,8 +16,8 @@ class Preparation(Bounded):
     """The options that all sources share."""
 
     classes: tuple[str | int, ...] = ()
-    """Classes to keep, by name (or by number, where no class has that name), relabelled 0, 1, ... in this order;
-    empty keeps all. [1, 7] of MNIST is the two-digit problem."""
+    """Classes to keep, by name (or by number, from 0 on, where no name begins with a digit), relabelled 0, 1, ... in
+    this order; empty keeps all. [1, 7] of MNIST is the two-digit problem."""
     subset: Annotated[int, Ge(0)] = 0
     """Number of training samples, the same number of each class, drawn by the seed; 0 keeps all."""
     valid: Annotated[int | float, Ge(0)] = 0
