@@ -30,8 +30,10 @@ def check_raw(raw: Any, where: str) -> Task:
             inside = ", ".join(map(_type, pair)) if isinstance(pair, (tuple, list)) else _type(pair)
             raise LayerwiseError(f"{where}: the {name} split is of {inside}; it must be two tensors, x and y")
         for t in pair:
-            if t.layout != torch.strided or t.device.type != "cpu" or t.requires_grad:
-                raise LayerwiseError(f"{where}: the {name} split must be dense tensors on the CPU, without gradients")
+            if t.layout != torch.strided or t.device.type != "cpu" or t.requires_grad or not t.ndim:
+                raise LayerwiseError(
+                    f"{where}: the {name} split must be dense tensors (N, ...) on the CPU, without gradients"
+                )
     if isinstance(raw.scale, bool) or not isinstance(raw.scale, Real) or not (0 < raw.scale < float("inf")):
         raise LayerwiseError(f"{where}: scale is {_brief(raw.scale)}; it must be a finite number above 0")
     try:
@@ -59,11 +61,11 @@ def check(splits: dict[str, tuple[Tensor, Tensor]], task: Task, where: str) -> N
     shape = splits["train"][0].shape[1:]
     for name, (x, y) in splits.items():
         split = f"{where}: the {name} split"
-        if not x.ndim or (not len(x) and name != "valid"):
+        if not len(x) and name != "valid":
             raise LayerwiseError(f"{split} is empty: check the data")
         good_y = (y.shape[1:], y.dtype) == (((), torch.int64) if task.classifies else ((task.outputs,), torch.float32))
         good_x = x.dtype in (torch.uint8, torch.float32) and x.shape[1:] == shape and shape and shape.numel()
-        if not good_x or not y.ndim or len(x) != len(y) or not good_y:
+        if not good_x or len(x) != len(y) or not good_y:
             raise LayerwiseError(
                 f"{split} has x {tuple(x.shape)} {x.dtype} and y {tuple(y.shape)} {y.dtype}; x must be "
                 f"(N, {', '.join(map(str, shape)) or 'features'}) uint8 or float32, "

@@ -66,7 +66,8 @@ def read(folder: Path) -> Dataset:
 
 
 def _demand_shapes(path: Path, tensors: dict[str, Tensor], want: tuple[int, ...]) -> None:
-    if sorted(tensors) != sorted(PARTS) or not tensors["y"].ndim:
+    types = {tensor.dtype for tensor in tensors.values()}
+    if sorted(tensors) != sorted(PARTS) or types - {torch.uint8, torch.float32, torch.int64} or not tensors["y"].ndim:
         raise LayerwiseError(f"{path}: not a split of a data set; delete the folder and run again")
     x, y = tensors["x"], tensors["y"]
     if tuple(x.shape) != want or len(y) != len(x):
