@@ -121,8 +121,11 @@ def _lacking(kind: Any, root: Path, hint: str) -> LayerwiseError:
         except FileNotFoundError:
             return LayerwiseError(f"{kind.__name__}: no file {path}; {hint} ({where})")
         except FAILURES as error:
-            text = getattr(error, "strerror", None) or error
-            return LayerwiseError(f"{kind.__name__}: {path}: {text}; delete it, then {hint} ({where})")
+            if reason := getattr(error, "strerror", None):
+                return LayerwiseError(
+                    f"{kind.__name__}: {path}: cannot be read ({reason}); make it readable, or {hint}"
+                )
+            return LayerwiseError(f"{kind.__name__}: {path}: {error}; delete it, then {hint} ({where})")
     return LayerwiseError(f"{kind.__name__}: its files in {root} cannot be read; {hint} ({where})")
 
 

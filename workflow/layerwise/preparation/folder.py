@@ -57,8 +57,7 @@ class Found:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Return a path as text that fits on one line, whatever bytes are in it."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
 
 
 def scan(folder: str | Path) -> Found:
