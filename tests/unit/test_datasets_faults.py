@@ -74,6 +74,12 @@ def load(source, root=Path("nowhere"), **given):
             r"option 'noise' is -1: it must be at least 0",
         ),
         ("toys", {"problem": "spirals", "samples": 0}, r"option 'samples' is 0: it must be at least 4"),
+        (
+            "toys",
+            {"problem": "spirals", "samples": 10**20},
+            r"'samples' is 1\d+: it must be at least 4 and at most 1\d+",
+        ),
+        ("digits", {"subset": 10, "valid": 1e308}, r"'valid' is 1e\+308: it must be at least 0 and at most 1\d+"),
         ("torchvision", {"name": "CIFAR"}, r"option 'name' is 'CIFAR'; did you mean 'CIFAR10"),
         ("imagefolder", {"folder": "x", "size": 0}, r"option 'size' is 0: it must be at least 1 and at most 1024"),
     ],

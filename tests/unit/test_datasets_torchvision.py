@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from layerwise import store
+from layerwise.datasets import _idx
 from layerwise.errors import LayerwiseError
 from layerwise.preparation.options import split_options
 from layerwise.preparation.prepare import prepare
@@ -188,6 +189,18 @@ def test_a_damaged_file_is_named_and_then_downloaded_again(mnist, spoil):
     (mnist.mirror / LABELS).write_bytes(whole)
     assert mnist_load(mnist)[1]["counts"]["train"] == 40
     assert path.read_bytes() == whole
+
+
+def test_a_file_that_cannot_be_read_is_not_to_be_deleted(mnist, monkeypatch):
+    path = mnist.raw / LABELS
+    read = _idx.verify
+    denied = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(_idx, "verify", lambda at, md5: raising(denied) if at == path else read(at, md5))
+    refused(rf"MNIST: {path}: cannot be read \(Permission denied\); check", mnist_load, mnist, download=False)
+
+
+def raising(error):
+    raise error
 
 
 def test_a_damaged_download_is_refused(mnist):
