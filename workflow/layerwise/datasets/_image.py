@@ -87,6 +87,4 @@ def _check(file: Image.Image, path: Path) -> None:
         raise LayerwiseError(f"{shown(path)}: a moving image; save the picture that is meant by itself")
     if max(file.size) > SIDE:
         width, height = file.size
-        raise LayerwiseError(
-            f"{shown(path)}: an image of {width} x {height} pixels, and a side of {SIDE:,} is the most"
-        )
+        raise LayerwiseError(f"{shown(path)}: an image of {width} x {height} pixels; make no side longer than {SIDE:,}")

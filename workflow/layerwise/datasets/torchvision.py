@@ -122,9 +122,7 @@ def _lacking(kind: Any, root: Path, hint: str) -> LayerwiseError:
             return LayerwiseError(f"{kind.__name__}: no file {path}; {hint} ({where})")
         except FAILURES as error:
             if reason := getattr(error, "strerror", None):
-                return LayerwiseError(
-                    f"{kind.__name__}: {path}: cannot be read ({reason}); make it readable, or {hint}"
-                )
+                return LayerwiseError(f"{kind.__name__}: {path}: cannot be read ({reason}); check its permissions")
             return LayerwiseError(f"{kind.__name__}: {path}: {error}; delete it, then {hint} ({where})")
     return LayerwiseError(f"{kind.__name__}: its files in {root} cannot be read; {hint} ({where})")
 
