@@ -222,6 +222,22 @@ def test_what_is_odd_about_an_image_is_said(photos):
     assert lines[0].endswith("(so in 2 images)")
 
 
+STORED = Image.Transpose
+TURNS = {2: STORED.FLIP_LEFT_RIGHT, 3: STORED.ROTATE_180, 4: STORED.FLIP_TOP_BOTTOM, 5: STORED.TRANSPOSE,
+         6: STORED.ROTATE_90, 7: STORED.TRANSVERSE, 8: STORED.ROTATE_270}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_an_image_is_turned_as_its_camera_was_held(tmp_path, orientation):
+    upright = picture(size=(4, 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright.save(tmp_path / "upright.png")
+    upright.transpose(TURNS[orientation]).save(tmp_path / "turned.png", exif=exif)
+    one, other = (_image.read_image(tmp_path / f"{name}.png", 6, False, "none")[0] for name in ("upright", "turned"))
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory) -> list[bytes]:
     top = tmp_path_factory.mktemp("seeds")
