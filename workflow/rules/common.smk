@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from layerwise import environment
 from layerwise.errors import LayerwiseError
-from layerwise.preparation.folder import files
+from layerwise.preparation import folder
 from layerwise.results.made import forget_stale_fits
 from layerwise.study import file as study_file
 from layerwise.study import model, schema
@@ -80,15 +80,6 @@ def known(wildcards):
 
 def dataset_of(plan, dataset):
     return f"results/{plan.name}/datasets/{dataset}/dataset.json"
-
-
-@said
-def images(wildcards):
-    """The user's own files, where the source of a data set reads them."""
-    return [
-        str(path).replace("{", "{{").replace("}", "}}")
-        for path in files(known(wildcards).dataset(wildcards.dataset)[1])
-    ]
 
 
 @said
@@ -198,6 +189,20 @@ def seeds(wildcards):
 @said
 def dataset_digest(wildcards):
     return model.digest_of(known(wildcards).dataset_spec(wildcards.dataset))
+
+
+@functools.cache
+def _files_digest(study_name, dataset):
+    source, options, _ = study(study_name).dataset(dataset)
+    return folder.digest(source, options)
+
+
+@said
+def files_digest(wildcards):
+    """The user's own files, where a data set is made of them. As inputs of a job they would be printed with it, one by
+    one, and not be seen where an older file takes the place of one."""
+    known(wildcards)
+    return _files_digest(wildcards.study, wildcards.dataset)
 
 
 @said

@@ -1,7 +1,5 @@
 # Data preparation: each data set of a study in its canonical form, the root of its trie.
 rule dataset:
-    input:
-        images,
     output:
         "results/{study}/datasets/{dataset}/dataset.json",
     log:
@@ -16,8 +14,10 @@ rule dataset:
     params:
         root=config["data_root"],
         digest=dataset_digest,
+        files=files_digest,
     message:
         "prepare data set {wildcards.dataset}"
     shell:
         "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
-        " > {log} 2>&1"
+        " > {log} 2>&1\n"
+        "grep -a '^layerwise: warning' {log} >&2 || true"

@@ -264,5 +264,6 @@ def _dataset(results: StudyResults, name: str) -> dict[str, Any]:
         **{split: record["counts"][split] for split in SPLITS},
         "task": record["task"]["kind"],
         "outputs": record["task"]["outputs"],
+        **({"warnings": "; ".join(record["warnings"])} if record.get("warnings") else {}),
         "digest": record["digest"],
     }

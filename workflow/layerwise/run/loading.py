@@ -16,7 +16,7 @@ from layerwise.preparation import disk
 from layerwise.preparation.prepare import prepare
 from layerwise.run.records import dataset_record, read_fit
 from layerwise.study.model import Study, digest_of
-from layerwise.study.trie import Node, dataset_folder
+from layerwise.study.trie import DATASET, Node, dataset_folder
 
 
 def prepare_dataset(study: Study, name: str, root: Path) -> None:
@@ -36,7 +36,10 @@ def prepare_dataset(study: Study, name: str, root: Path) -> None:
 
 def read_dataset(study: Study, name: str) -> Dataset:
     """Read a prepared data set; LayerwiseError where it is not the one that the study asks for."""
-    dataset_record(study, name)
+    record = dataset_record(study, name)
+    if record["digest"] != digest_of([record["content"], record["task"]]):
+        path = dataset_folder(study.name, name) / DATASET
+        raise LayerwiseError(f"{path}: its digest is not that of its content; delete it and run again")
     return disk.read(dataset_folder(study.name, name))
 
 

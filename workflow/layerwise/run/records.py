@@ -11,6 +11,7 @@ from typing import Any
 
 from layerwise import store
 from layerwise.errors import LayerwiseError
+from layerwise.preparation import record as dataset_records
 from layerwise.study.identity import SCORES, identity
 from layerwise.study.model import Study, View, digest_of
 from layerwise.study.trie import DATASET, Node, dataset_folder
@@ -21,7 +22,7 @@ from layerwise.study.trie import DATASET, Node, dataset_folder
 def dataset_record(study: Study, name: str) -> dict[str, Any]:
     """Read the record of a prepared data set; LayerwiseError where it is not the one that the study asks for."""
     path = dataset_folder(study.name, name) / DATASET
-    record = store.read_json(path)
+    record = dataset_records.read(path)
     if record.get("spec") != digest_of(study.dataset_spec(name)):
         raise stale(path)
     return record
