@@ -16,6 +16,7 @@ from layerwise.methods import sgd
 
 class _SGDNetwork(Predictor):
     _method = sgd
+    _sums = None
     __init__ = parameters(
         sgd,
         layers=("dense 64", "relu"),
