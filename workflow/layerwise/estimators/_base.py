@@ -101,6 +101,11 @@ def documented(cls: type[C]) -> type[C]:
     return cls
 
 
+def _listed(value: Any) -> Any:
+    """Return an array of numbers or texts, as ``np.logspace`` makes one, as a list."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 class Network(BaseEstimator):
     """A segment that a method fits, in scikit-learn's conventions."""
 
@@ -115,8 +120,11 @@ class Network(BaseEstimator):
 
     def _validated(self, X: Any, y: Any = "no_validation", **how: Any) -> Any:
         """Return X, or X and y, as scikit-learn checks them, with an X that can be computed with."""
+        X, y = as_array(X), as_array(y)
+        if isinstance(X, np.ndarray) and X.dtype.kind in "mM":
+            raise ValueError("X holds dates: give numbers, such as days since a first one")
         with one_line():
-            checked = validate_data(self, as_array(X), as_array(y), dtype=FLOATS, ensure_min_samples=2, **how)
+            checked = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, **how)
         x = checked if isinstance(y, str) else checked[0]
         demand_scale(x, self._sums or x.dtype, "X")
         return checked
@@ -124,7 +132,7 @@ class Network(BaseEstimator):
     def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
         method, name = self._method, type(self).__name__
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(method.Options)}
+        given = {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
         try:
             options = typed(method.Options, given, name, method.__name__)
             demand_small(options, name)
@@ -176,8 +184,7 @@ class Network(BaseEstimator):
         return self._common().layers
 
     def _common(self) -> Common:
-        layers = self.layers.tolist() if isinstance(self.layers, np.ndarray) else self.layers
-        given = {"layers": layers, "image_shape": self.image_shape, "validation_fraction": self.validation_fraction}
+        given = {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(Common)}
         try:
             return typed(Common, given, type(self).__name__, "estimator")
         except LayerwiseError as error:
@@ -206,7 +213,8 @@ class Network(BaseEstimator):
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""
-        shape = self._common().image_shape or x.shape[1:]
+        given = self._common().image_shape
+        shape = x.shape[1:] if given is None else given
         if prod(shape) != x.shape[1] or len(shape) not in (1, 3):
             raise ValueError(
                 f"image_shape {shape} is not that of {x.shape[1]} features: give (channels, height, width)"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import inf, prod, sqrt
 from typing import Annotated, Any
 
 import numpy as np
 import torch
+from sklearn.utils.multiclass import check_classification_targets
 
 from layerwise.closed.inputs import demand_room
 from layerwise.errors import LayerwiseError
@@ -18,7 +20,8 @@ from layerwise.layers.words import out_shape, parse
 from layerwise.options import Ge, Gt, Lt
 
 FLOATS = (np.float64, np.float32)
-LARGEST = 2**31 - 1  # of a whole number: more steps or units than that nobody means
+# More steps or units than that nobody means, and squares of larger floats overflow.
+LARGEST = {int: 2**31 - 1, float: 1e150}
 
 
 @contextmanager
@@ -27,13 +30,17 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OverflowError) as error:
-        first, *_ = lines = str(error).splitlines() or [""]
-        text = f"{first} Fill or drop those rows." if "contains NaN" in first else " ".join(" ".join(lines).split())
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(text) from None
+        text = str(error)
+        if "\n" in text:
+            text = re.sub(r"(array=)?\[.*\]\.?", "", text, flags=re.DOTALL)  # the data itself
+            text = text.splitlines()[0] + " Fill or drop those rows." if "contains NaN" in text else text
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(" ".join(text.split())) from None
 
 
 def as_array(values: Any) -> Any:
     """Return a tensor of any device and type as a numpy array; everything else as it comes."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ValueError("a masked array hides values that numpy would take for real: fill or drop them")
     if not isinstance(values, torch.Tensor):
         return values
     if values.layout != torch.strided or values.device.type == "meta":
@@ -44,12 +51,34 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def classes_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, sorted, and the number of each label's class."""
+    with one_line():
+        check_classification_targets(y)
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError:
+        raise ValueError(f"y holds {_types(y)}: give labels of one type") from None
+
+
+def demand_one_type(y: Any) -> None:
+    """Refuse a list of texts and numbers, which numpy would take for texts."""
+    if isinstance(y, (list, tuple)) and 0 < sum(isinstance(label, str) for label in y) < len(y):
+        raise ValueError(f"y holds {_types(y)}: give labels of one type")
+
+
+def _types(y: Any) -> str:
+    return " and ".join(sorted({type(label).__name__ for label in y}))
+
+
 def demand_scale(values: np.ndarray, dtype: Any, name: str) -> None:
     """Refuse numbers whose squares the type of the computation does not hold."""
     bounds = np.finfo(dtype)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinity: fill or drop those rows")
     columns = values.reshape(len(values), -1)
     largest, spread = float(np.abs(columns).max()), float(np.ptp(columns / 2, axis=0).max())
-    if not largest <= sqrt(float(bounds.max) / values.size):
+    if largest > sqrt(float(bounds.max) / values.size):
         raise ValueError(f"{name} holds values of up to {largest:.1e}, whose squares overflow: scale {name}")
     if 0 < spread < sqrt(float(bounds.tiny)):
         raise ValueError(f"{name} varies by {2 * spread:.1e} alone, whose square is zero to a computer: scale {name}")
@@ -62,22 +91,24 @@ class Common:
     layers: tuple[str, ...]
     image_shape: tuple[Annotated[int, Ge(1)], ...] | None
     validation_fraction: Annotated[float, Gt(0), Lt(1)]
+    device: str
 
 
 def demand_small(options: Any, name: str) -> None:
-    """Refuse whole numbers among options that no fit comes to the end of."""
+    """Refuse numbers among options that no fit comes to the end of, or computes with."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int) and number > LARGEST:
-                raise LayerwiseError(f"{name}: option {field.name!r} is {number}: it must be at most {LARGEST}")
+            most = LARGEST.get(type(number))
+            if most is not None and most < number < inf:
+                raise LayerwiseError(f"{name}: option {field.name!r} is {number}: it must be at most {most}")
 
 
 def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
     """Refuse layers that do not fit the samples, or whose weights do not fit into memory."""
     for word in words:
-        if any(part.isdecimal() and (len(part) > 10 or int(part) > LARGEST) for part in word.split()):
-            raise LayerwiseError(f"layer {word!r} holds a number above {LARGEST}: use a smaller one")
+        if any(part.isdecimal() and (len(part) > 10 or int(part) > LARGEST[int]) for part in word.split()):
+            raise LayerwiseError(f"layer {word!r} holds a number above {LARGEST[int]}: use a smaller one")
         layer = parse(word)
         if layer.width == "outputs":
             layer = layer.with_width(outputs)

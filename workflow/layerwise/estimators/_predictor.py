@@ -8,13 +8,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
 from layerwise.contract import Task
 from layerwise.errors import LayerwiseWarning
 from layerwise.estimators._base import Network
-from layerwise.estimators._checks import demand_scale, one_line
+from layerwise.estimators._checks import classes_of, demand_one_type, demand_scale, one_line
 from layerwise.layers import build as layer_tools
 
 FAR = 100  # times as far from the mean as any target: predictions that no fit means
@@ -46,15 +45,14 @@ class NetworkClassifier(ClassifierMixin, Predictor):
         y : array-like of shape (n_samples,)
             Their classes, of any type.
         """
+        demand_one_type(y)
         x, y = self._validated(X, y)
         labels, task = self._task(y)
         return self._fit_scores(x, labels, task)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the numbers of the classes ``(N,)``, and the task that they pose."""
-        with one_line():
-            check_classification_targets(y)
-            self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_, labels = classes_of(y)
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"{type(self).__name__} needs samples of two classes or more; y holds one class")

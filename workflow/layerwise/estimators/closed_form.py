@@ -10,7 +10,7 @@ from sklearn.utils import check_X_y
 
 from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._batches import Batches, BatchSource, Passes
-from layerwise.estimators._checks import FLOATS, demand_scale, one_line
+from layerwise.estimators._checks import FLOATS, demand_one_type, demand_scale, one_line
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
 
@@ -56,6 +56,8 @@ class _Platonic(Predictor):
 
     def _checked_batch(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         values = isinstance(self, NetworkRegressor)
+        if not values:
+            demand_one_type(y)
         with one_line():
             return check_X_y(x, y, dtype=FLOATS, allow_nd=True, multi_output=values, y_numeric=values, estimator=self)
 

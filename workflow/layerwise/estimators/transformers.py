@@ -7,11 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets
 
 from layerwise.contract import Task
 from layerwise.estimators._base import Network, documented, parameters
-from layerwise.estimators._checks import one_line
+from layerwise.estimators._checks import classes_of, demand_one_type
 from layerwise.layers import build as layer_tools
 from layerwise.methods import dmn, pca, random
 
@@ -110,10 +109,9 @@ class DensityMatrixTransformer(SegmentTransformer):
         y : array-like of shape (n_samples,)
             Their classes.
         """
+        demand_one_type(y)
         x, y = self._validated(X, y)
-        with one_line():
-            check_classification_targets(y)
-            self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_, labels = classes_of(y)
         task = Task("onehot", len(self.classes_), tuple(map(str, self.classes_)))
         return self._fit_features(x, labels.astype(np.int64), task)
 
