@@ -28,7 +28,8 @@ LARGEST = {int: 2**31 - 1, float: 1e150}
 def one_line() -> Iterator[None]:
     """Bring the errors of scikit-learn and numpy for a user's arrays to one line; numbers beyond floats are another."""
     try:
-        yield
+        with np.errstate(all="ignore"):  # what overflows in a cast is refused
+            yield
     except (ValueError, TypeError, OverflowError) as error:
         text = str(error)
         if "\n" in text:
