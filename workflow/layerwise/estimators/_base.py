@@ -51,7 +51,7 @@ ATTRIBUTES = """Attributes
     layers_ : tuple of str
         The layer words with all widths filled in.
     record_ : dict
-        What the method says of its fit.
+        What the method says of its fit; errors of a regressor are in units of the targets' spread.
     n_features_in_ : int
         Number of columns of ``X``."""
 

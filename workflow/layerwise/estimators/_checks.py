@@ -75,10 +75,11 @@ def _types(y: Any) -> str:
 def demand_scale(values: np.ndarray, dtype: Any, name: str) -> None:
     """Refuse numbers whose squares the type of the computation does not hold."""
     bounds = np.finfo(dtype)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinity: fill or drop those rows")
     columns = values.reshape(len(values), -1)
-    largest, spread = float(np.abs(columns).max()), float(np.ptp(columns / 2, axis=0).max())
+    high, low = columns.max(axis=0), columns.min(axis=0)  # no copy of what may be gigabytes
+    if not (np.isfinite(high).all() and np.isfinite(low).all()):
+        raise ValueError(f"{name} holds NaN or infinity: fill or drop those rows")
+    largest, spread = float(max(high.max(), -low.min())), float((high / 2 - low / 2).max())
     if largest > sqrt(float(bounds.max) / values.size):
         raise ValueError(f"{name} holds values of up to {largest:.1e}, whose squares overflow: scale {name}")
     if 0 < spread < sqrt(float(bounds.tiny)):

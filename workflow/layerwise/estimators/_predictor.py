@@ -80,7 +80,7 @@ class NetworkRegressor(RegressorMixin, Predictor):
     """A regressor of one or several targets."""
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit the network to values.
+        """Fit the network to values, which are brought to zero mean and unit spread on the way.
 
         Parameters
         ----------
