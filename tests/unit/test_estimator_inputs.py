@@ -232,6 +232,7 @@ DATASET = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y
         [GOOD[0], (X[:0], Y[:0]), ([], []), *GOOD[1:]],
         [(rows.tolist(), labels.tolist()) for rows, labels in GOOD],
         [(torch.tensor(rows, requires_grad=True), torch.tensor(labels)) for rows, labels in GOOD],
+        [([*torch.tensor(rows, requires_grad=True)], [*torch.tensor(labels)]) for rows, labels in GOOD],
         [(rows.astype(object), labels) for rows, labels in GOOD],
         cut(X.reshape(-1, 4, 4), Y.astype(float)),
         changing(GOOD, cut(X, Y, 7)),

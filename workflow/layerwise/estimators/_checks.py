@@ -39,9 +39,11 @@ def one_line() -> Iterator[None]:
 
 
 def as_array(values: Any) -> Any:
-    """Return a tensor of any device and type as a numpy array; everything else as it comes."""
+    """Return a tensor of any device and type, or a list of them, as numpy arrays; everything else as it comes."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError("a masked array hides values that numpy would take for real: fill or drop them")
+    if isinstance(values, (list, tuple)) and values and isinstance(values[0], torch.Tensor):
+        return [as_array(each) for each in values]
     if not isinstance(values, torch.Tensor):
         return values
     if values.layout != torch.strided or values.device.type == "meta":
