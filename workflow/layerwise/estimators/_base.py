@@ -152,7 +152,7 @@ class Network(BaseEstimator):
             text = str(error).splitlines()[0]
             raise ValueError(f"{name}: the fit broke down, {text}: scale X, as by a StandardScaler") from None
         except RuntimeError as error:  # torch has no type of its own for memory of the CPU
-            if "allocate memory" not in str(error):
+            if "allocate memory" not in str(error) and "out of memory" not in str(error):
                 raise
             raise ValueError(f"{name}: the fit does not fit into memory: use smaller layers") from None
         self.module_, self.layers_, self.record_ = module, fitted.layers, fitted.record
