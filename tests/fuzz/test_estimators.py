@@ -28,7 +28,7 @@ ALLOWED = (LayerwiseWarning, DataConversionWarning)
 EXTREMES = [0.0, -1.0, 1e-300, 1e-30, 1e-6, 0.5, 1.0, 1e6, 1e30, 1e149, 1e300, float("nan"), float("inf")]
 OTHER = [None, "x", "", "1e300", b"x", (), [], {}, {1}, True, 10**30, 2**64, object(), np.array([1.0, 2.0]), 1j]
 JUNK = st.sampled_from([*OTHER, *EXTREMES])
-NUMBERS = st.one_of(st.integers(1, 20), st.sampled_from([0, -1, 10**6, 10**12, 10**20]))
+NUMBERS = st.one_of(st.integers(1, 20), st.sampled_from([0, -1, 10**12, 10**20]))
 WORDS = st.one_of(
     st.sampled_from(["relu", "tanh", "crelu", "erf", "celu", "flatten", "fold", "batchnorm", "dense", "dense outputs"]),
     st.builds("dense {}".format, NUMBERS),

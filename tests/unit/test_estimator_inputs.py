@@ -135,6 +135,7 @@ CASES = [
     (PlatonicClassifier(layers=("dense 99999999999999999999",)), X, "holds a number above 2147483647"),
     (PlatonicClassifier(layers=("dense 999999999", "relu")), X, "'dense 999999999': its fit needs .* GiB"),
     (PCATransformer(layers=("conv 3 4 pad 99999999",), image_shape=(1, 4, 4)), X, "its fit needs .* GiB"),
+    (PCATransformer(layers=("conv 1 900000 pad 60", "relu", "conv 1 2"), image_shape=(1, 4, 4)), X, "needs .* GiB"),
     (PCATransformer(layers=("maxpool 1 stride 9999999999999999999",), image_shape=(1, 4, 4)), X, "a number above"),
     (PlatonicClassifier(tries=MANY), X, "option 'tries' is 10+: it must be at most 2147483647"),
     (PlatonicClassifier(tries=1e30), X, "option 'tries' is 1e.30, which is not int"),

@@ -111,6 +111,7 @@ class Network(BaseEstimator):
 
     _method: ModuleType
     _sums: Any = np.float64  # what squares of X are summed in; None for the type of X
+    _in_steps = False  # samples go through all layers in mini-batches, and are held nowhere in between
     _ending: str = ""
     layers: Sequence[str] = ()
     image_shape: tuple[int, ...] | None = None
@@ -136,7 +137,9 @@ class Network(BaseEstimator):
         try:
             options = typed(method.Options, given, name, method.__name__)
             demand_small(options, name)
-            demand_layers(words, train.shape, task.outputs)
+            at_once = min(options.batch, len(train)) if self._in_steps else 1
+            held = at_once if self._in_steps or train.streams else len(train)
+            demand_layers(words, train.shape, task.outputs, held, at_once)
             device = machine.device(self.device)
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             with PLAIN.applied():

@@ -108,8 +108,17 @@ def demand_small(options: Any, name: str) -> None:
                 raise LayerwiseError(f"{name}: option {field.name!r} is {number}: it must be at most {most}")
 
 
-def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
-    """Refuse layers that do not fit the samples, or whose weights do not fit into memory."""
+def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int, held: int, at_once: int) -> None:
+    """Refuse layers that do not fit the samples, or into memory.
+
+    Parameters
+    ----------
+    held
+        Samples that are kept at the input of a layer with weights, and at the end.
+    at_once
+        Samples that go through the layers together.
+    """
+    cpu = torch.device("cpu")
     for word in words:
         if any(part.isdecimal() and (len(part) > 10 or int(part) > LARGEST[int]) for part in word.split()):
             raise LayerwiseError(f"layer {word!r} holds a number above {LARGEST[int]}: use a smaller one")
@@ -123,6 +132,10 @@ def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int) ->
             if layer.width is None:  # the method finds it, and with it the shapes behind
                 return
             fan_in = shape[0] * layer.size**2 if layer.kind == "conv" else prod(shape)
-            demand_room(fan_in * int(layer.width), torch.device("cpu"), f"layer '{layer}'")
-        demand_room(prod(after), torch.device("cpu"), f"layer '{layer}'")
+            demand_room(
+                fan_in * int(layer.width) + held * prod(shape) // 2, cpu, f"layer '{layer}'"
+            )  # float32 at least
+        demand_room(at_once * prod(after) // 2, cpu, f"layer '{layer}'")
         shape = after
+    if words:
+        demand_room(held * prod(shape) // 2, cpu, f"layer '{layer}'")

@@ -17,6 +17,7 @@ from layerwise.methods import sgd
 class _SGDNetwork(Predictor):
     _method = sgd
     _sums = None
+    _in_steps = True
     __init__ = parameters(
         sgd,
         layers=("dense 64", "relu"),
