@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.paths import expanded
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -42,7 +43,7 @@ def scan(folder: str | Path) -> Found:
     LayerwiseError
         For a folder that is missing or empty, a class without images, and a class that ``train`` has not.
     """
-    top = Path(folder).expanduser()
+    top = expanded(folder, "folder")
     shape = f"images belong in {top}/train/<class>/ and {top}/test/<class>/"
     if not top.is_dir():
         raise LayerwiseError(f"{top}: no such folder; {shape}")
