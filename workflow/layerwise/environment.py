@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,17 @@ from layerwise.paths import expanded
 
 
 def settle() -> None:
-    """Make this process independent of what it was started with; before anything is computed or printed."""
+    """Make this process, and those it starts, independent of its environment; before it computes or prints anything."""
     keep_standard_files()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not one that is closed, or a test's
             stream.reconfigure(errors="backslashreplace")  # a label or a ± that the terminal has no letter for
     same_instructions()
+    try:
+        let_torch_start()
+    except LayerwiseError as error:
+        print(f"layerwise: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def keep_standard_files() -> None:
@@ -35,7 +41,7 @@ def pass_to_jobs() -> None:
 
     Modules of the working directory are found too, as ``python -m`` finds them.
     """
-    keep_standard_files()
+    settle()
     sys.path.append(str(Path.cwd()))
     for name, first in (("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(__file__).parents[1])):
         rest = os.environ.get(name)
@@ -54,7 +60,29 @@ def same_instructions(cpu: Path = Path("/proc/cpuinfo")) -> None:
     with contextlib.suppress(OSError):
         if "avx512" in cpu.read_text(encoding="utf-8", errors="replace"):
             for name, value in AVX2.items():
-                os.environ.setdefault(name, value)
+                os.environ[name] = os.environ.get(name) or value
+
+
+# Variables with which torch does not start, or aborts, where it cannot read them; and what it is known to read.
+FOR_TORCH = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "TORCH_LOGS", "TORCH_DISTRIBUTED_DEBUG")
+READABLE = re.compile(r"((expandable_segments:(True|False)|max_split_size_mb:[1-9]\d+)(,|$))*|OFF|INFO|DETAIL")
+
+
+def let_torch_start() -> None:
+    """Try torch in a process of its own where a variable is set that may stop it; LayerwiseError where one does."""
+    for name in FOR_TORCH:
+        if os.environ.get(name) == "":
+            del os.environ[name]  # says nothing
+    given = {name: os.environ[name] for name in FOR_TORCH if not READABLE.fullmatch(os.environ.get(name, ""))}
+    if not given or os.environ.get("LAYERWISE_TORCH_STARTS") == str(given):
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode:
+        named = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise LayerwiseError(f"torch does not start with {named} in the environment: unset or correct it")
+    os.environ["LAYERWISE_TORCH_STARTS"] = str(given)  # jobs need not try again
 
 
 def forget_dead_runs(folder: Path) -> None:
