@@ -16,6 +16,7 @@ from layerwise.figures._matplotlib import settings
 
 # isort: split
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from layerwise import plugins, store
+from layerwise.errors import LayerwiseWarning
 from layerwise.figures._style import PIXELS_PER_INCH, STYLE
 from layerwise.results import made
 from layerwise.results.study_results import StudyResults
@@ -72,16 +74,21 @@ def style() -> Any:
 
 def save(figure: Figure, stem: Path, caption: str = "") -> None:
     """Save a figure as SVG and PNG, the caption inside; the same figure gives the same bytes."""
-    with style():
+    svg, png = (stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png"))
+    with warnings.catch_warnings(record=True) as told, style():
+        warnings.simplefilter("always")
         _set_powers(figure)
-    with style(), store.replacing(stem.with_name(stem.name + ".svg")) as path:
-        metadata = {"Creator": "Layerwise", "Date": None, "Description": caption}
-        figure.savefig(path, format="svg", dpi=PIXELS_PER_INCH, metadata=metadata)
-        # A hundredth of a point is finer than any eye, and the six decimals of a path fill a third of the file.
-        text = PATHS.sub(lambda d: DECIMALS.sub(r"\1", d[0]), path.read_text("utf-8"))
-        path.write_text(NO_XML.sub("\N{REPLACEMENT CHARACTER}", text), "utf-8")
-    with style(), store.replacing(stem.with_name(stem.name + ".png")) as path:
-        figure.savefig(path, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None, "Description": caption})
+        with store.replacing(svg) as path:
+            metadata = {"Creator": "Layerwise", "Date": None, "Description": caption}
+            figure.savefig(path, format="svg", dpi=PIXELS_PER_INCH, metadata=metadata)
+            # A hundredth of a point is finer than any eye, and the six decimals of a path fill a third of the file.
+            text = PATHS.sub(lambda d: DECIMALS.sub(r"\1", d[0]), path.read_text("utf-8"))
+            path.write_text(NO_XML.sub("\N{REPLACEMENT CHARACTER}", text), "utf-8")
+        with store.replacing(png) as path:
+            metadata = {"Software": None, "Description": caption}
+            figure.savefig(path, format="png", dpi=PIXELS_PER_INCH, metadata=metadata)
+    for text in dict.fromkeys(" ".join(NO_XML.sub("", str(each.message)).split()) for each in told):
+        warnings.warn(f"{svg}: {text}", LayerwiseWarning, stacklevel=2)  # a letter that the font has not, no room left
 
 
 def _set_powers(figure: Figure) -> None:
