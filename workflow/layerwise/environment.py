@@ -12,7 +12,7 @@ from pathlib import Path
 
 from layerwise import store
 from layerwise.errors import LayerwiseError
-from layerwise.paths import expanded
+from layerwise.preparation.paths import expanded
 
 
 def settle() -> None:

@@ -1,7 +1,7 @@
 """Atomic reads and writes of tensors and records.
 
-Every file is written under a temporary name in its own folder, then renamed: a file under its final name is
-whole. A file that is not, because something else cut it short, is refused with what to do about it.
+Every file is written in a temporary folder beside it, then renamed: a file under its final name is whole. A file that
+is not, because something else cut it short, is refused with what to do about it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import functools
 import json
 import os
 import secrets
+import shutil
+import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,14 +21,14 @@ from typing import Any
 
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 
-# Files that are being written. Each is locked by its writer, so that one whose writer was killed is known. Git and DVC
-# ignore the name, which is short whatever the final one is.
+# What is being written lies in a folder of this name, with what libraries put beside it on their way. A lock in it
+# tells whether its writer lives. Git and DVC ignore the name, which is short however long the final one is.
 WRITING = ".writing-"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and rename it to `path` once the body has ended well.
+    """Give a temporary path on the disk of `path`, and rename it to `path` once the body has ended well.
 
     What is under the name `path` is replaced, never written into: where it is a link (to another disk, or into a cache
     of DVC or git-annex), the link becomes a file and what it led to stays. The umask decides who may read it.
@@ -35,44 +37,48 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        temporary, handle = _created(path.parent)
+        folder, lock = _opened_folder(path.parent)
     except OSError as error:
         raise LayerwiseError(f"{path}: cannot be written ({_reason(error)}); check disk and permissions") from None
+    temporary = folder / "file"
     try:
         yield temporary
-        os.fsync(handle)
+        with contextlib.suppress(PermissionError):  # a disk that knows no modes
+            temporary.chmod(stat.S_IMODE(os.fstat(lock).st_mode))  # some libraries write for their user alone
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise LayerwiseError(f"{path}: cannot be written ({_reason(error)}); nothing was left there") from None
     finally:
-        with contextlib.suppress(OSError):  # what went wrong before is what to tell
-            temporary.unlink(missing_ok=True)
-        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
-def _created(folder: Path) -> tuple[Path, int]:
-    """Return a new file in a folder, and the handle that locks it where the file system has locks."""
+def _opened_folder(parent: Path) -> tuple[Path, int]:
+    """Return a new folder to write in, and the lock in it, held where the file system has locks."""
     while True:
-        path = folder / f"{WRITING}{secrets.token_hex(4)}"
+        folder = parent / f"{WRITING}{secrets.token_hex(4)}"
         with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            folder.mkdir()
+            lock = os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)  # waits for one that sweeps, and that finds no lock on it yet
-            if os.fstat(handle).st_nlink:  # else that one took it away
-                return path, handle
-            os.close(handle)
+                fcntl.flock(lock, fcntl.LOCK_EX)  # waits for one that sweeps, and that finds no lock on it yet
+            if os.fstat(lock).st_nlink:  # else that one took it away
+                return folder, lock
+            os.close(lock)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what writers that were killed left half-written in a folder; a file whose writer lives is locked."""
-    for path in folder.glob(f"{WRITING}*"):
-        with contextlib.suppress(OSError):  # locked, someone else's, or no locks here: then it stays
-            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+def _sweep(parent: Path) -> None:
+    """Remove what writers that were killed left half-written in a folder."""
+    for folder in parent.glob(f"{WRITING}*"):
+        with contextlib.suppress(OSError):  # its writer lives, it is someone else's, or there are no locks: it stays
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
             finally:
-                os.close(handle)
+                os.close(lock)
 
 
 def _reason(error: OSError) -> str:

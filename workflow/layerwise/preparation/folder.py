@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.paths import expanded
+from layerwise.preparation.paths import expanded
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 
