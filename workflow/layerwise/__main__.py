@@ -22,11 +22,11 @@ from layerwise.study import model, trie
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status, 2 for a mistake that the user can mend."""
+    environment.settle()
     parser = _parser()
     args = parser.parse_args(arguments)
     warnings.simplefilter("always", LayerwiseWarning)
     warnings.showwarning = _one_line
-    environment.same_instructions()
     try:
         args.run(args)
     except LayerwiseError as error:

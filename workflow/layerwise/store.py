@@ -1,44 +1,88 @@
 """Atomic reads and writes of tensors and records.
 
-Every file is written under a temporary name in its own folder, then renamed: a file under its final name is
-whole. A file that is not, because something else cut it short, is refused with what to do about it.
+Every file is written in a temporary folder beside it, then renamed: a file under its final name is whole. A file that
+is not, because something else cut it short, is refused with what to do about it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
-import tempfile
+import secrets
+import shutil
+import stat
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from layerwise.errors import LayerwiseError
+from layerwise.errors import LayerwiseError, LayerwiseWarning
+
+# What is being written lies in a folder of this name, with what libraries put beside it on their way. A lock in it
+# tells whether its writer lives. Git and DVC ignore the name, which is short however long the final one is.
+WRITING = ".writing-"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and rename it to `path` once the body has ended well."""
+    """Give a temporary path on the disk of `path`, and rename it to `path` once the body has ended well.
+
+    What is under the name `path` is replaced, never written into: where it is a link (to another disk, or into a cache
+    of DVC or git-annex), the link becomes a file and what it led to stays. The umask decides who may read it.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        _sweep(path.parent)
+        folder, lock = _opened_folder(path.parent)
     except OSError as error:
-        raise LayerwiseError(f"{path}: cannot be written ({error.strerror}); check disk and permissions") from None
-    temporary = Path(name)
+        raise LayerwiseError(f"{path}: cannot be written ({_reason(error)}); check disk and permissions") from None
+    temporary = folder / "file"
     try:
         yield temporary
+        with contextlib.suppress(PermissionError):  # a disk that knows no modes
+            temporary.chmod(stat.S_IMODE(os.fstat(lock).st_mode))  # some libraries write for their user alone
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise LayerwiseError(f"{path}: cannot be written ({error.strerror}); nothing was left there") from None
+        raise LayerwiseError(f"{path}: cannot be written ({_reason(error)}); nothing was left there") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _opened_folder(parent: Path) -> tuple[Path, int]:
+    """Return a new folder to write in, and the lock in it, held where the file system has locks."""
+    while True:
+        folder = parent / f"{WRITING}{secrets.token_hex(4)}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            lock = os.open(folder / "lock", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)  # waits for one that sweeps, and that finds no lock on it yet
+            if os.fstat(lock).st_nlink:  # else that one took it away
+                return folder, lock
+            os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what writers that were killed left half-written in a folder."""
+    for folder in parent.glob(f"{WRITING}*"):
+        with contextlib.suppress(OSError):  # its writer lives, it is someone else's, or there are no locks: it stays
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -148,14 +192,38 @@ def alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the folder for this process; where another one holds it, LayerwiseError at once, or wait for it to end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
-        raise LayerwiseError(f"{folder}: cannot be written ({error.strerror}); check the permissions") from None
+        raise LayerwiseError(f"{folder}: cannot be written ({_reason(error)}); check the permissions") from None
+    lock = folder / ".lock"
+    try:
+        handle = lock_file(lock)
+    except OSError as error:
+        if lock.is_symlink() or lock.is_dir():
+            raise LayerwiseError(f"{lock}: a link or a folder, where a lock has to be; move it elsewhere") from None
+        raise LayerwiseError(f"{folder}: cannot be written ({_reason(error)}); check the permissions") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise LayerwiseError(f"{folder}: another process is at work here; wait for it to end, or stop it") from None
+        except OSError as error:
+            _warn_of_no_locks(_reason(error))
         yield
     finally:
         os.close(handle)
+
+
+def lock_file(path: Path) -> int:
+    """Open a file to lock, made where it is not there. A colleague's that may only be read will do."""
+    try:
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        if not os.access(path.parent, os.W_OK):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+@functools.cache
+def _warn_of_no_locks(reason: str) -> None:
+    text = f"the file system of the results has no locks ({reason}): see that no two runs are at work on one study"
+    warnings.warn(text, LayerwiseWarning, stacklevel=3)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
+from layerwise.figures._panels import Colour, colours, entry, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
 from layerwise.options import Bounded
 from layerwise.results.study_results import StudyResults
@@ -93,7 +93,7 @@ def _panel(
             at = i + (j - (len(each) - 1) / 2) * width
             found = measured(results, bar.network, options.measure)
             mean, half = found or (nan, nan)  # a bar of no height still names its kind in the legend
-            ax.bar(at, mean, 0.92 * width, color=colour[kind], label=kind)
+            ax.bar(at, mean, 0.92 * width, color=colour[kind], label=entry(kind))
             if found:
                 half = max(0.0, half)  # 0.0 for the nan of a single seed
                 ax.errorbar(at, mean, yerr=half, color="black", elinewidth=0.9, fmt="none")

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._panels import Colour, colours, empty, legend, measured, ran
+from layerwise.figures._panels import Colour, colours, empty, entry, legend, measured, ran
 from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
@@ -86,7 +86,7 @@ def _panel(
         bars = [bar(mean, half, logarithmic=False) for _, mean, half in told]
         style = {"color": colour[name], "marker": marker[name], "ls": DASHES[i % len(DASHES)], "elinewidth": 0.9}
         x, y = [t[0] for t in told], [t[1] for t in told]
-        ax.errorbar(x, y, yerr=[[b[0][0] for b in bars], [b[1][0] for b in bars]], label=name, **style)
+        ax.errorbar(x, y, yerr=[[b[0][0] for b in bars], [b[1][0] for b in bars]], label=entry(name), **style)
         drawn.update(x)
     if title in options.baseline:
         base = measured(results, options.baseline[title], options.measure)

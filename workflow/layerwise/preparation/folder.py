@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.preparation.paths import expanded
 from layerwise.preparation.record import SPLITS, is_name
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -69,7 +70,7 @@ def scan(folder: str | Path) -> Found:
         For a folder that is missing, empty or called otherwise, a class without images, a class that ``train`` has
         not, a link that leads nowhere or to what is read already, and what cannot be read.
     """
-    top = _expanded(folder)
+    top = expanded(folder, "folder")
     beside = _demand_splits(top)
     seen = _Seen(top)
     classes = tuple(_classes(top / "train"))
@@ -105,21 +106,14 @@ def digest(source: str, options: Any) -> str:
     folder = getattr(options, "folder", None)
     if source == "imagefolder":
         return scan(options.folder).digest
-    if not isinstance(folder, str) or not _is_folder(_expanded(folder)):
+    if not isinstance(folder, str) or not _is_folder(expanded(folder, "folder")):
         return ""
-    top = _expanded(folder)  # of a source from outside: only it knows which of the files it reads
+    top = expanded(folder, "folder")  # of a source from outside: only it knows which of the files it reads
     paths = sorted(Path(at, name) for at, _, names in os.walk(top) for name in names)
     return _digest(top, [File(str(path), path.lstat()) for path in paths])
 
 
 # ---------------------------------------------------------------- what belongs where
-
-
-def _expanded(folder: str | Path) -> Path:
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError:
-        raise LayerwiseError(f"{shown(folder)}: no such user; write the folder's whole path") from None
 
 
 def _shape(top: Path) -> str:

@@ -23,7 +23,7 @@ from layerwise.results import made
 from layerwise.results.study_results import StudyResults
 from layerwise.study.model import View
 from layerwise.study.trie import home
-from layerwise.tables._format import markdown, readable
+from layerwise.tables._format import escaped, markdown, readable
 
 
 def make(results: StudyResults, view: View) -> None:
@@ -32,7 +32,7 @@ def make(results: StudyResults, view: View) -> None:
     table = module.make(results, options)
     with made.making(results.study, f"tables/{view.name}", digest(results, view), files(results, view)) as (csv, text):
         store.write_csv(csv, table)
-        store.write_text(text, f"{markdown(readable(table))}\n{module.caption(results, options)}\n")
+        store.write_text(text, f"{markdown(readable(table))}\n{escaped(module.caption(results, options))}\n")
 
 
 def read(results: StudyResults, view: View) -> pd.DataFrame:
