@@ -73,7 +73,7 @@ bench: setup ## speed as ratios to named peers, and a study timed from nothing
 	python bench/study.py $(STUDY) --cores $(CORES)
 
 adopt: setup ## dvc pull, then let Snakemake take the files as its own
-	bash workflow/adopt.sh $(STUDY)
+	bash workflow/adopt.sh "$(STUDY)"
 
 lock: setup ## requirements.in to requirements.lock, with hashes and without naming a host
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 requirements.in -o requirements.lock

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from layerwise import plugins
+from layerwise.closed import shards
 from layerwise.contract import Features, Segment, Source, Split, Task
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import build as layer_tools
@@ -114,7 +115,8 @@ class Network(BaseEstimator):
             train, valid = self._hold_out(train, task, seed)
             segment = Segment(words, train.shape, task.outputs)
             features = Features(train, valid, task).to(device)
-            fitted = method.fit(segment, features, options, seed=seed, device=device)
+            with shards.alone():
+                fitted = method.fit(segment, features, options, seed=seed, device=device)
         except LayerwiseError as error:
             raise ValueError(str(error)) from None
         self.module_, self.layers_, self.record_ = fitted.module.cpu(), fitted.layers, fitted.record
