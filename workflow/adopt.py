@@ -1,8 +1,8 @@
 """adopt.py STUDY: bring a study's heavy files from DVC's remote, and let Snakemake take all its files as its own.
 
-A pull sets times in no order and brings no Snakemake metadata: without this, Snakemake would make all anew. And it takes
-what a remote gives under a name for what the name says. Here every file is held against the hash in dvc.lock, which git
-keeps, before anything in results/ is touched.
+A pull sets times in no order and brings no Snakemake metadata: without this, Snakemake would make all anew. And a pull
+takes what a remote has under a name for what the name says. Here every file is held against the hash in dvc.lock, which
+git keeps, before anything in results/ is touched.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.study import file as study_file
 
 LOCK = Path("dvc.lock")
+ABSENT = "is not in the remote; see dvc remote list, and dvc push from where it was made"
+CHANGED = "is not what dvc.lock asks for: changed in the remote, or cut short; dvc push it anew from where it was made"
 STAGES = ("asked", "data", "networks", "study")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
@@ -45,9 +47,7 @@ def adopt(name: str) -> None:
         )
     for path, want in outs.items():
         if not want.endswith(".dir") and not (Path(path).is_file() and md5(Path(path)) == want):
-            raise LayerwiseError(
-                f"{path}: not as dvc.lock has it, and both are git's: see git diff; nothing was taken up"
-            )
+            raise LayerwiseError(f"{path}: not as dvc.lock has it: see git diff; nothing was taken up")
     bring({path: want for path, want in outs.items() if want.endswith(".dir")})
     targets = [f"{stage}@{name}" for stage in STAGES]
     run("dvc", "checkout", "--quiet", *targets)
@@ -55,7 +55,6 @@ def adopt(name: str) -> None:
         raise LayerwiseError(
             f"study {name}: its files are not of the options and code here; run: dvc repro study@{name}"
         )
-    shown(Path("results", name))
     run("snakemake", "--cores", "1", "--quiet", "all", "--touch", "--forceall", "--", name)
     print(f"== study {name} is adopted: snakemake --dry-run {name} has nothing to do")
 
@@ -83,7 +82,7 @@ def stages(name: str) -> dict[str, Any]:
 
 
 def bring(folders: dict[str, str]) -> None:
-    """Bring all files of folders into DVC's cache, and see that they, and those in their place, are what they should be.
+    """Bring all files of folders into DVC's cache, once they, and what stands in their place, are what they should be.
 
     Parameters
     ----------
@@ -102,7 +101,10 @@ def bring(folders: dict[str, str]) -> None:
                 wanted |= listed(folder, Path(cache.oid_to_path(want)))
             kept(cache, folders, wanted)
             into_cache(cache, remote, wanted)
-    except DvcException as error:
+            for path, want in wanted.items():
+                if "/.made/" in path:
+                    shown(path, Path(cache.oid_to_path(want)))
+    except (DvcException, ImportError) as error:
         raise LayerwiseError(f"DVC: {' '.join(str(error).split())}") from None
 
 
@@ -120,23 +122,18 @@ def into_cache(cache: Any, remote: Any, wanted: dict[str, str]) -> None:
             try:
                 remote.fs.get(remote.oid_to_path(oid), f"{folder}/{oid}")
             except FileNotFoundError:
-                return "is not there"
+                return ABSENT
             except Exception as error:  # each kind of remote has its own
-                return f"cannot be read ({' '.join(str(error).split()) or type(error).__name__})"
-            return (
-                None if right(Path(folder, oid), oid) else "is not what dvc.lock asks for: it was changed or cut short"
-            )
+                return f"cannot be read ({' '.join(str(error).split()) or type(error).__name__}); see dvc remote list"
+            return None if right(Path(folder, oid), oid) else CHANGED
 
         with ThreadPoolExecutor(8) as pool:
-            wrong = {oid: why for oid, why in zip(lacking, pool.map(fetched, lacking), strict=True) if why}
+            wrong = [(oid, why) for oid, why in zip(lacking, pool.map(fetched, lacking), strict=True) if why]
+        if len(wrong) == len(lacking) and CHANGED not in dict(wrong).values():
+            wrong = wrong[:1]  # it is the remote, and not the files
         if wrong:
-            raise LayerwiseError(
-                "\nlayerwise: ".join(
-                    f"{lacking[oid]}: in the remote, {remote.oid_to_path(oid)} {why}; nothing was taken up: "
-                    "dvc push it again from where it was made"
-                    for oid, why in wrong.items()
-                )
-            )
+            lines = (f"{lacking[o]}: nothing was taken up: {remote.oid_to_path(o)} {why}" for o, why in wrong)
+            raise LayerwiseError("\nlayerwise: ".join(lines))
         for oid in lacking:
             Path(cache.oid_to_path(oid)).unlink(missing_ok=True)
             cache.add(f"{folder}/{oid}", LocalFileSystem(), oid, hardlink=True)
@@ -159,7 +156,7 @@ def kept(cache: Any, folders: dict[str, str], wanted: dict[str, str]) -> None:
     """Refuse to write over what is in no other place."""
     for folder in folders:
         for path in sorted(Path(folder).rglob("*")):
-            if path.is_file() and not path.name.endswith((".lock", ".resume.safetensors")):
+            if path.is_file() and path.name not in (".lock", ".resume.safetensors"):
                 has = md5(path)
                 if wanted.get(path.as_posix()) != has and not Path(cache.oid_to_path(has)).is_file():
                     raise LayerwiseError(
@@ -168,15 +165,12 @@ def kept(cache: Any, folders: dict[str, str], wanted: dict[str, str]) -> None:
                     )
 
 
-def shown(home: Path) -> None:
-    """Hold the tables, figures and verdicts, which are git's, against what was noted down when they were made."""
-    for record in sorted((home / ".made").rglob("*.json")):
-        folder = home / record.relative_to(home / ".made").parent
-        for name, want in json.loads(record.read_text(encoding="utf-8")).get("files", {}).items():
-            if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != want:
-                raise LayerwiseError(
-                    f"{folder / name}: not as it was made: see git diff; or run: dvc repro study@{home.name}"
-                )
+def shown(path: str, record: Path) -> None:
+    """Hold tables, figures and verdicts, which are git's, against what was noted down when they were made."""
+    folder = Path(path.replace("/.made/", "/", 1)).parent
+    for name, want in json.loads(record.read_text(encoding="utf-8")).get("files", {}).items():
+        if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != want:
+            raise LayerwiseError(f"{folder / name}: not as it was made: see git diff; nothing was taken up")
 
 
 def right(path: Path, oid: str) -> bool:
@@ -199,9 +193,7 @@ def run(*command: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: adopt.py STUDY")
     try:
-        adopt(sys.argv[1])
+        adopt(" ".join(sys.argv[1:]))
     except LayerwiseError as error:
         sys.exit(f"layerwise: {error}")

@@ -20,4 +20,4 @@ rule dataset:
         "prepare data set {wildcards.dataset}"
     shell:
         "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
-        " > {log} 2>&1"
+        " > {log} 2>&1 || {{ cat {log} >&2; false; }}"
