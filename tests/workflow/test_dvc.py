@@ -205,7 +205,7 @@ SPOILT = {
     "list": (lambda: replace(LISTED, "digits/seed0/ridge/fit.json", "../../../evil"), [f"{LISTED}: nothing was taken"]),
     "list of other hashes": (lambda: replace(LISTED, '"md5": "', '"md5": "../../'), [f"{LISTED}: nothing was taken"]),
     "no list": (lambda: stored(LISTED).write_text("[]"), [f"{LISTED}: nothing was taken up: "]),
-    "lock": (lambda: lies(LISTED), ["dvc.lock asks for '../../../evil'"]),
+    "lock": (lambda: lies(LISTED), ["dvc.lock asks for a file outside of it, '../../../evil'"]),
     "no remote": (lambda: shutil.rmtree("../store"), ["is not in the remote; see dvc remote list"]),
     "remote of none": (lambda: Path(".dvc/config").write_text("[core]\n"), ["DVC: "]),
     "remote of a kind": (lambda: other_remote("s4://x"), ["DVC: "]),
