@@ -9,6 +9,7 @@ import yaml
 
 from layerwise.errors import LayerwiseError
 from layerwise.study import schema
+from shipped import studies
 
 CONFIG = yaml.safe_load((schema.SCHEMAS / "config.schema.yaml").read_text())
 STUDY = yaml.safe_load((schema.SCHEMAS / "study.schema.yaml").read_text())
@@ -130,7 +131,6 @@ def test_a_fault_is_said_in_the_same_words_with_libyaml_and_without(tmp_path, mo
 
 
 def test_libyaml_and_pyyaml_read_the_same(monkeypatch):
-    studies = sorted((schema.SCHEMAS.parents[1] / "studies").glob("*.yaml"))
-    fast = [schema.read_yaml(path) for path in studies]
+    fast = [schema.read_yaml(path) for path in studies()]
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    assert [schema.read_yaml(path) for path in studies] == fast
+    assert [schema.read_yaml(path) for path in studies()] == fast

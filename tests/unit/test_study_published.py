@@ -19,9 +19,10 @@ from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
 from layerwise.study import works
 from layerwise.tables import published_rows
+from shipped import studies
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.yaml"))
+STUDIES = sorted(path.stem for path in studies())
 COLUMNS = {"PCA": "dmn_accuracy", "other": {"measure": "train_accuracy"}}
 BOTH = {"columns": {"train": "train_accuracy", "test": "test_accuracy"}}
 

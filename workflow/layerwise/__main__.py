@@ -122,17 +122,17 @@ def _dataset(args: argparse.Namespace) -> None:
 def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..., str], named: str) -> None:
     """Take a step on nodes, for every seed; then write down what was made, where that is asked for."""
     from layerwise.closed import shards
-    from layerwise.run import loading, machine, records
+    from layerwise.run import loading, machine, processes, records
 
     plan = _plan(args)
     for path in paths:
         plan.demand(args.dataset, path)
     on = machine.device(args.device)
-    if named == "fit":
-        shards.join(on)
     machine.deterministic(on, args.threads)
     machine.keep_freed_memory()
     data = loading.read_dataset(plan, args.dataset)
+    if named == "fit":
+        processes.join(on, plan, args.dataset, args.path, data)
     made: dict[str, str] = {}
     for path in paths:
         for seed in plan.seeds_of(args.dataset):
@@ -142,7 +142,7 @@ def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..
                 made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
     if made:
         store.write_json(args.done, {"made": made})
-    shards.leave()
+    processes.leave()
 
 
 def _fit(args: argparse.Namespace) -> None:

@@ -19,5 +19,5 @@ rule dataset:
         "prepare data set {wildcards.dataset}"
     shell:
         "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
-        " > {log} 2>&1\n"
+        " > {log} 2>&1 || {{ cat {log} >&2; false; }}\n"
         "grep -a '^layerwise: warning' {log} >&2 || true"

@@ -15,7 +15,7 @@ rule fits:
     message:
         "gather the fits of {wildcards.study}"
     shell:
-        "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule verdicts:
@@ -39,7 +39,7 @@ rule verdicts:
     message:
         "hold {wildcards.study} against the published values"
     shell:
-        "python -m layerwise verdicts studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise verdicts studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule figure:
@@ -66,7 +66,7 @@ rule figure:
     message:
         "draw {wildcards.name}"
     shell:
-        "python -m layerwise figure studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+        "python -m layerwise figure studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule table:
@@ -93,7 +93,7 @@ rule table:
     message:
         "make table {wildcards.name}"
     shell:
-        "python -m layerwise table studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+        "python -m layerwise table studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule report:
@@ -112,7 +112,7 @@ rule report:
     message:
         "write the report of {wildcards.study}"
     shell:
-        "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 # Targets by the name of a study's file, which is not read until one is asked for: `quick`, and for DVC its stages.

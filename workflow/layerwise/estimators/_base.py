@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from layerwise import plugins
+from layerwise.closed import shards
 from layerwise.contract import Features, Segment, Source, Split, Task
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.estimators._batches import HEAD, BatchSource
@@ -142,7 +143,7 @@ class Network(BaseEstimator):
             demand_layers(words, train.shape, task.outputs, held, at_once)
             device = machine.device(self.device)
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            with PLAIN.applied():
+            with PLAIN.applied(), shards.alone():
                 held, valid = self._hold_out(train, task, seed)
                 segment = Segment(words, train.shape, task.outputs)
                 features = Features(held, valid, task).to(device)

@@ -39,7 +39,9 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         record = records.read_fit(study, node, data.record["digest"])
         if records.is_made(node.folder / "score.json", records.score_digest(study, record)):
             return told or "already made, left alone"
-        said = _score(study, node, record, data, on, features)
+        whole = features if shards.size() == 1 else None  # not what this process had for its part
+        with shards.alone():  # a read-out is a fit, of which the other processes know nothing
+            said = _score(study, node, record, data, on, whole)
     return f"{told}; {said}" if told else said
 
 
@@ -119,7 +121,7 @@ def _score(
         return "features"
     module = loading.read_module(node, record)
     given: dict[str, Source] = {}
-    if features is not None and shards.size() == 1:
+    if features is not None:
         given = {"train": features.train, "valid": features.valid}
     splits: dict[str, Split] = {}
     for split in SPLITS:
