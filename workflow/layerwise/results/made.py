@@ -6,13 +6,15 @@ A file whose record has another digest than the study asks for now, or that was 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from layerwise import store
 from layerwise.errors import LayerwiseError
+from layerwise.run import records
+from layerwise.run.records import sha256
 from layerwise.study.model import Study, digest_of
 from layerwise.study.trie import home
 
@@ -24,7 +26,7 @@ def path(study: Study, name: str) -> Path:
 
 def view_digest(study: Study, wanted: str) -> str:
     """Return the digest that a file is made for which shows the fits: that which is asked for, of the very fits."""
-    return digest_of([wanted, _sha256(home(study.name) / "fits.csv")])
+    return digest_of([wanted, sha256(home(study.name) / "fits.csv")])
 
 
 def forget_stale_fits(study: Study) -> None:
@@ -44,35 +46,40 @@ def forget_stale_fits(study: Study) -> None:
 
 
 @contextlib.contextmanager
-def making(study: Study, name: str, digest: str, files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+def making(
+    study: Study, name: str, digest: str, files: Sequence[Path], text: Sequence[str] = ()
+) -> Iterator[Sequence[Path]]:
     """Record, once the body has made the files, the digest that they are for, and what is in them.
 
     An older record goes first: it must not stand beside others than it tells of.
+
+    Parameters
+    ----------
+    text
+        Columns of text, where the files are a table of columns that its module alone knows.
     """
-    path(study, name).unlink(missing_ok=True)
+    store.remove(path(study, name))
     yield files
-    store.write_json(path(study, name), {"digest": digest, "files": {file.name: _sha256(file) for file in files}})
+    told = {file.name: sha256(file) for file in files}
+    records.write(path(study, name), {"digest": digest, "files": told, "text": list(text)})
 
 
-def check(study: Study, name: str, digest: str, files: Iterable[Path], verb: str) -> None:
-    """Refuse files that were made for another digest, or that are not as they were made.
+def check(study: Study, name: str, digest: str, files: Iterable[Path], verb: str) -> list[str]:
+    """Refuse files that were made for another digest, or that are not as they were made; returns the columns of text.
 
     Parameters
     ----------
     verb
         The verb that makes them, for the error.
     """
-    record = store.read_json(path(study, name)) if path(study, name).is_file() else {}
-    told = record.get("files", {})
+    record: dict[str, Any] = {}
+    with contextlib.suppress(store.Damaged):
+        record = records.read(path(study, name), digest) if path(study, name).is_file() else {}
     for file in files:
         if not file.is_file():
             raise LayerwiseError(f"{file}: no such file; run the verb {verb}")
-        if record.get("digest") != digest:
-            raise LayerwiseError(f"{file}: made for other options, fits or code than now; run the verb {verb} again")
-        if told.get(file.name) != _sha256(file):
-            raise LayerwiseError(f"{file}: changed since it was made; run the verb {verb} again")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        if not record:
+            raise store.Damaged(f"{file}: made for other options, fits or code than now; run the verb {verb} again")
+        if record["files"].get(file.name) != sha256(file):
+            raise store.Damaged(f"{file}: changed since it was made; run the verb {verb} again")
+    return record.get("text", [])
