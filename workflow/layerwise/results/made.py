@@ -6,6 +6,7 @@ A file whose record has another digest than the study asks for now, or that was 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.run import records
 from layerwise.run.records import sha256
 from layerwise.study.model import Study, digest_of
-from layerwise.study.trie import home
+from layerwise.study.trie import DATASET, SPLITS, Node, dataset_folder, home
 
 
 def path(study: Study, name: str) -> Path:
@@ -29,20 +30,45 @@ def view_digest(study: Study, wanted: str) -> str:
     return digest_of([wanted, sha256(home(study.name) / "fits.csv")])
 
 
-def forget_stale_fits(study: Study) -> None:
-    """See that Snakemake makes fits.csv anew where it is owed, whether it remembers what it did or not.
+def forget_what_is_gone(study: Study) -> None:
+    """See that Snakemake makes anew what is owed, whether it remembers what it did or not.
 
-    A record of another digest than the study asks for becomes older than all else: Snakemake goes by its parameter, and
-    without its memory by the time. Where a node of the right one is not there, the record goes.
+    Of a data set, a node, a checkpoint or what a probe saw Snakemake knows one file; it goes where another is not there.
+    The record of fits.csv goes with any of them, and where fits.csv is not as it was made. One of another digest than
+    the study asks for becomes older than all else: Snakemake goes by its parameter, and without its memory by the time.
     """
-    file = path(study, "fits")
-    nodes = [(d, g, p) for d in study.networks for p in study.paths(d) for g in study.groups(d)]
-    if not file.is_file():
+    for marker, files in _known(study):
+        if marker.is_file() and not all(file.is_file() for file in files):
+            store.remove(marker)
+    fits, table = path(study, "fits"), home(study.name) / "fits.csv"
+    if not fits.is_file():
         return
-    if store.read_json(file).get("digest") != study.results_digest():
-        os.utime(file, (1, 1))
-    elif not all(study.marker(*node).is_file() for node in nodes):
-        file.unlink()
+    try:
+        record = store.read_json(fits)
+    except store.Damaged:
+        record = {}
+    if not table.is_file() or record.get("files") != {table.name: sha256(table)}:
+        store.remove(fits)
+    elif record.get("digest") != study.results_digest():
+        os.utime(fits, (1, 1))
+    elif not all(marker.is_file() for marker, _ in _known(study)):
+        store.remove(fits)
+
+
+def _known(study: Study) -> Iterator[tuple[Path, list[Path]]]:
+    """Give each file that Snakemake knows of a study's results, with the files that lie there with it."""
+    for dataset in study.networks:
+        folder = dataset_folder(study.name, dataset)
+        yield folder / DATASET, [folder / f"{split}.safetensors" for split in SPLITS]
+    for node in study.nodes():
+        marker = functools.partial(study.marker, node.dataset, study.group(node.dataset, node.seed), node.path)
+        yield marker(), [node.folder / name for name in ("segment.safetensors", "fit.json", "score.json")]
+        if study.kept(node.path):
+            yield marker("features"), [node.folder / f"{split}.safetensors" for split in SPLITS]
+    for name, dataset, look in study.looks():
+        for seed in study.seeds_of(dataset):
+            marker = functools.partial(study.marker, dataset, study.group(dataset, seed), "")
+            yield marker(f"probe.{name}"), [*records.seen(Node(study.name, dataset, seed, look), name)]
 
 
 @contextlib.contextmanager
