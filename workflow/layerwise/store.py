@@ -93,7 +93,8 @@ def read_csv(path: Path | io.StringIO, columns: Iterable[str], text: Iterable[st
         table = pandas.DataFrame()
     except ValueError:
         raise Damaged(f"{path}: not a readable table; delete it and run again") from None
-    table = table.fillna(dict.fromkeys(text, "")).astype({c: float for c in table if table[c].isna().all()})
+    table = table.fillna(dict.fromkeys(text, ""))
+    table = table.astype({c: float for c in table if c not in text and table[c].isna().all()})
     numbers = table[[c for c in table if c not in text]]
     if not {*columns, *text} <= set(table) or not all(map(pandas.api.types.is_numeric_dtype, numbers.dtypes)):
         raise Damaged(f"{path}: not a readable table; delete it and run again")

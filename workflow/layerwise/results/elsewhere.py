@@ -90,7 +90,8 @@ def _checked(path: Path) -> pd.DataFrame:
         values = fits[column]
         wrong = ~(values.between(least, most) & (values < inf)) & ~(values.isna() & (column not in FILLED))
         _refuse(path, fits, wrong, f"{column} is {{}}, which cannot be", column)
-    _refuse(path, fits, fits.duplicated(["dataset", "seed", "path"]), "seed {} of the network stands there twice", "seed")
+    twice = fits.duplicated(["dataset", "seed", "path"])
+    _refuse(path, fits, twice, "seed {} of the network stands there twice", "seed")
     if last[1] != _sha256(rows):
         raise store.Damaged(f"{path}: changed since it was written; {AGAIN}")
     return fits

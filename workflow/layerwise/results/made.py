@@ -33,7 +33,7 @@ def view_digest(study: Study, wanted: str) -> str:
 def forget_what_is_gone(study: Study) -> None:
     """See that Snakemake makes anew what is owed, whether it remembers what it did or not.
 
-    Of a data set, a node, a checkpoint or what a probe saw Snakemake knows one file; it goes where another is not there.
+    Of a data set, a node, a checkpoint or what a probe saw Snakemake knows one file, which goes where another is gone.
     The record of fits.csv goes with any of them, and where fits.csv is not as it was made. One of another digest than
     the study asks for becomes older than all else: Snakemake goes by its parameter, and without its memory by the time.
     """

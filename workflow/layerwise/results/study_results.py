@@ -65,6 +65,7 @@ class StudyResults:
 
     def measure(self, dataset: str) -> str:
         """Return what a data set is measured by: ``accuracy``, or ``mse`` where it is a regression."""
+        self.networks(dataset)  # says what is wrong with the name
         return "mse" if records.dataset_record(self.study, dataset)["task"]["kind"] == "values" else "accuracy"
 
     def method(self, path: str) -> str:

@@ -137,7 +137,8 @@ def _score(
     result = (scores.of_scores if record["scores"] else scores.of_readout)(splits, data.task)
     for split, measured in result["splits"].items():
         if not all(map(isfinite, measured.values())):
-            raise LayerwiseError(f"network {node}: what it gives on the {split} split is too large, or no number: scale what it takes in, or take smaller steps")
+            told = f"network {node}: what it gives on the {split} split is too large, or no number"
+            raise LayerwiseError(f"{told}; scale what it takes in, or take smaller steps")
     records.write(node.folder / "score.json", {"digest": digest, **result})
     said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
