@@ -10,8 +10,8 @@ import hashlib
 import io
 import re
 import warnings
-from math import inf
 from pathlib import Path
+from sys import float_info
 
 import pandas as pd
 
@@ -23,13 +23,10 @@ from layerwise.study.trie import SPLITS
 
 TEXT = [*(c for c in collect.TEXT if c != "digest"), "machine", "asked"]  # the columns that hold words
 LAST = re.compile(r"# sha256 of the lines above: ([0-9a-f]{64})\n?")
-COUNT, MEASURE, PERCENT = (0, 2**53), (0.0, inf), (0.0, 100.0)
-RANGES = {
-    **dict.fromkeys(["seed", "depth", "parameters", "total_parameters"], COUNT),
-    **dict.fromkeys(["seconds", "total_seconds", "peak_memory_mb", "train_lsd", "least_layer_error"], MEASURE),
-    **{f"{s}_{m}": PERCENT if m == "accuracy" else MEASURE for s in SPLITS for m in collect.MEASURES},
-}
-FILLED = ["seed", "depth", "parameters", "total_parameters", "seconds", "total_seconds", "peak_memory_mb"]
+COUNTS = ["seed", "depth", "parameters", "total_parameters"]  # whole numbers
+FILLED = [*COUNTS, "seconds", "total_seconds", "peak_memory_mb"]
+MEASURES = [f"{split}_{measure}" for split in SPLITS for measure in collect.MEASURES]
+NUMBERS = [*FILLED, *MEASURES, "train_lsd", "least_layer_error"]  # none below zero
 AGAIN = "take the whole file from version control, or write it anew by the verb all --left-out where they run"
 
 
@@ -53,7 +50,7 @@ def read(study: Study) -> pd.DataFrame:
     """Read the fits of the data sets that a study leaves out; none of networks that are asked otherwise by now."""
     path = study.elsewhere
     if not (study.left_out and path.exists()):
-        return pd.DataFrame(columns=[*TEXT, *RANGES])
+        return pd.DataFrame(columns=[*TEXT, *NUMBERS])
     fits = _checked(path)
     fits = fits[fits["dataset"].isin(study.left_out)]
     of_study = [seed in study.seeds_by_dataset.get(d, study.seeds) for d, seed in zip(fits["dataset"], fits["seed"])]  # noqa: B905
@@ -83,12 +80,15 @@ def _checked(path: Path) -> pd.DataFrame:
     if not last:
         raise store.Damaged(f"{path}: cut short, for its last line is not the digest of those above; {AGAIN}")
     try:
-        fits = store.read_csv(io.StringIO(rows), ["machine", "asked", *RANGES], TEXT)
+        fits = store.read_csv(io.StringIO(rows), NUMBERS, TEXT)
     except store.Damaged:
         raise store.Damaged(f"{path}: not a table of fits; {AGAIN}") from None
-    for column, (least, most) in RANGES.items():
+    for column in NUMBERS:
         values = fits[column]
-        wrong = ~(values.between(least, most) & (values < inf)) & ~(values.isna() & (column not in FILLED))
+        most = 100 if column.endswith("_accuracy") else float_info.max
+        wrong = ~values.between(0, most) & (values.notna() | (column in FILLED))
+        if column in COUNTS:
+            wrong |= values % 1 != 0
         _refuse(path, fits, wrong, f"{column} is {{}}, which cannot be", column)
     twice = fits.duplicated(["dataset", "seed", "path"])
     _refuse(path, fits, twice, "seed {} of the network stands there twice", "seed")
