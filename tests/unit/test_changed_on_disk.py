@@ -30,16 +30,27 @@ def node(path: str, seed: int = 0) -> Path:
     return Node("tiny", "digits", seed, path).folder
 
 
-@pytest.fixture
-def place(spoilt) -> StudyResults:
-    """A copy of the tiny study's results with one table, one figure, the verdicts and the report."""
-    raw = json.loads(Path("tiny.json").read_text())
+@pytest.fixture(scope="module")
+def reported(ran, tmp_path_factory) -> Path:
+    """The tiny study with one table, one figure, the verdicts and the report."""
+    folder = tmp_path_factory.mktemp("reported") / "copy"
+    shutil.copytree(ran, folder)
+    raw = json.loads((folder / "tiny.json").read_text())
     views = {"tables": {"accuracy": {}}, "figures": {"accuracy": {"figure": "accuracy_seconds", "dataset": "digits"}}}
-    Path("tiny.json").write_text(json.dumps(raw | views))
-    shutil.rmtree(RESULTS / ".made" / "tables", ignore_errors=True)
-    for words in (["table", "accuracy"], ["figure", "accuracy"], ["verdicts"], ["report"]):
-        assert run(*words) == 0
-    return StudyResults(study_file.load("tiny.json"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("tiny.json").write_text(json.dumps(raw | views))
+        shutil.rmtree(RESULTS / ".made" / "tables", ignore_errors=True)
+        for words in (["table", "accuracy"], ["figure", "accuracy"], ["verdicts"], ["report"]):
+            assert run(*words) == 0
+    return folder
+
+
+@pytest.fixture
+def place(reported, tmp_path, monkeypatch) -> None:
+    """A copy of it, to be damaged."""
+    shutil.copytree(reported, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
 
 
 def run(verb: str, *words: str) -> int:
