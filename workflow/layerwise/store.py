@@ -7,6 +7,7 @@ whole. A file that is not, because something else cut it short, is refused with 
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import io
@@ -68,7 +69,9 @@ def write_csv(path: Path, table: Any) -> None:
 
 
 def csv_text(table: Any) -> str:
-    return table.to_csv(index=False, lineterminator="\n")
+    text = table.to_csv(index=False, lineterminator="\n")
+    # A carriage return ends a row where it is read, and Python's writer does not put quotes around it.
+    return text if "\r" not in text else table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
 
 def read_csv(path: Path | io.StringIO, columns: Iterable[str], text: Iterable[str] = ()) -> Any:
