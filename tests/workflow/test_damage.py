@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
 
 from layerwise import store
+from layerwise.results import made as what_was_made
+from layerwise.study import file as study_file
 
 STALE = "made for other options or by other code than the study asks for; run snakemake"
 ON_D4 = [("fit", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
@@ -264,3 +268,67 @@ def test_what_is_not_there_yet_is_named(lab, verb, gone, text):
         (lab.node("d4") / "test.safetensors").unlink()
     lab.results(gone).unlink()
     lab(*verb.split()).refuses(text)
+
+
+# ---------------------------------------------------------------- files that are gone
+
+
+def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
+    """Whichever file is gone, one that Snakemake knows is gone too, once it has read the study."""
+    monkeypatch.chdir(made.folder)
+    study = study_file.load("studies/tiny.yaml")
+    fits = made.results(".made/fits.json")
+    known = [fits, *(made.folder / marker for marker, _ in what_was_made.known(study))]
+    # Files that are targets, and the records of these, are left to Snakemake.
+    targets = {made.results(name) for name in study.targets()}
+    before = made.files()
+    inner = [p for p in sorted(set(before) - targets | {fits}) if ".made" not in p.parts or p == fits]
+    inner = [p for p in inner if ".asked" not in p.parts]
+    assert len(inner) > 20
+    for path in inner:
+        whole = {p: (p.read_bytes(), p.stat()) for p in {path, *known}}
+        path.unlink()
+        what_was_made.forget_what_is_gone(study)
+        owed = [p for p in known if not p.exists()]
+        for file, (content, told) in whole.items():
+            file.write_bytes(content)
+            os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+        assert fits in owed, path
+        assert path.name in ("fits.csv", "fits.json") or len(owed) == 2, (path, owed)
+    assert made.files() == before
+
+
+GONE = {
+    "data and a table": ["datasets", "tables/accuracy.csv"],
+    "files of fits": [
+        "networks/digits/seed0/d4/fit.json",
+        "networks/digits/seed1/mlp/score.json",
+        "networks/digits/seed1/d4/ridge/segment.safetensors",
+        "networks/digits/seed0/d4/valid.safetensors",
+        "networks/digits/seed0/mlp/lsd.csv",
+        "fits.csv",
+    ],
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_a_run_makes_anew_what_is_gone(workplace, what):
+    there = set(workplace.files())
+    for name in GONE[what]:
+        path = workplace.results(name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    workplace.snakemake("--", "tiny")
+    assert set(workplace.files()) == there
+    assert workplace.plan("tiny") == []
+
+
+def test_weights_that_were_changed_are_said_once_and_the_next_run_is_whole(workplace):
+    path = workplace.node("d4") / "segment.safetensors"
+    whole = path.read_bytes()
+    store.write_tensors(path, {k: v * 0 for k, v in store.read_tensors(path).items()})
+    (workplace.node("d4/ridge") / "lsd.csv").unlink()  # so that something reads them
+    said = workplace.snakemake("--", "tiny", check=False)
+    assert "d4/segment.safetensors: not the weights that fit.json tells of; run the study again" in said
+    workplace.snakemake("--", "tiny")
+    assert path.read_bytes() == whole
+    assert workplace.plan("tiny") == []
