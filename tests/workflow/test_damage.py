@@ -278,7 +278,7 @@ def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
     monkeypatch.chdir(made.folder)
     study = study_file.load("studies/tiny.yaml")
     fits = made.results(".made/fits.json")
-    known = [fits, *(made.folder / marker for marker, _ in what_was_made.known(study))]
+    known = {fits, *(made.folder / marker for marker, _ in what_was_made.known(study))}
     # Files that are targets, and the records of these, are left to Snakemake.
     targets = {made.results(name) for name in study.targets()}
     before = made.files()
@@ -286,7 +286,7 @@ def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
     inner = [p for p in inner if ".asked" not in p.parts]
     assert len(inner) > 20
     for path in inner:
-        whole = {p: (p.read_bytes(), p.stat()) for p in {path, *known}}
+        whole = {p: (p.read_bytes(), p.stat()) for p in known | {path}}
         path.unlink()
         what_was_made.forget_what_is_gone(study)
         owed = [p for p in known if not p.exists()]
@@ -298,23 +298,14 @@ def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
     assert made.files() == before
 
 
-GONE = {
-    "data and a table": ["datasets", "tables/accuracy.csv"],
-    "files of fits": [
-        "networks/digits/seed0/d4/fit.json",
-        "networks/digits/seed1/mlp/score.json",
-        "networks/digits/seed1/d4/ridge/segment.safetensors",
-        "networks/digits/seed0/d4/valid.safetensors",
-        "networks/digits/seed0/mlp/lsd.csv",
-        "fits.csv",
-    ],
-}
+GONE = ["datasets", "tables/accuracy.csv"]
+GONE += [f"networks/digits/seed0/d4/{name}" for name in ("fit.json", "valid.safetensors")]
+GONE += [f"networks/digits/seed1/{name}" for name in ("mlp/score.json", "mlp/lsd.csv", "d4/ridge/segment.safetensors")]
 
 
-@pytest.mark.parametrize("what", GONE)
-def test_a_run_makes_anew_what_is_gone(workplace, what):
+def test_a_run_makes_anew_what_is_gone(workplace):
     there = set(workplace.files())
-    for name in GONE[what]:
+    for name in GONE:
         path = workplace.results(name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     workplace.snakemake("--", "tiny")
