@@ -37,7 +37,8 @@ def forget_what_is_gone(study: Study) -> None:
     The record of fits.csv goes with any of them, and where fits.csv is not as it was made. One of another digest than
     the study asks for becomes older than all else: Snakemake goes by its parameter, and without its memory by the time.
     """
-    for marker, files in known(study):
+    there = list(known(study))
+    for marker, files in there:
         if marker.is_file() and not all(file.is_file() for file in files):
             store.remove(marker)
     fits, table = path(study, "fits"), home(study.name) / "fits.csv"
@@ -51,7 +52,7 @@ def forget_what_is_gone(study: Study) -> None:
         store.remove(fits)
     elif record.get("digest") != study.results_digest():
         os.utime(fits, (1, 1))
-    elif not all(marker.is_file() for marker, _ in known(study)):
+    elif not all(marker.is_file() for marker, _ in there):
         store.remove(fits)
 
 
