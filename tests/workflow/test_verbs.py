@@ -32,7 +32,19 @@ def test_a_fit_made_again_is_the_same_and_another_seed_is_not(lab, path):
 def test_a_record_tells_all_of_its_fit(fitted):
     record = json.loads((fitted.node("d4/ridge") / "fit.json").read_text())
     assert set(record) == {
-        *("digest", "method", "options", "layers", "shape", "outputs", "scores", "parameters", "seed"),
+        *(
+            "digest",
+            "weights",
+            "seal",
+            "method",
+            "options",
+            "layers",
+            "shape",
+            "outputs",
+            "scores",
+            "parameters",
+            "seed",
+        ),
         *("processes", "seconds", "seconds_before_interruption", "peak_memory_mb", "record"),
         *("time", "machine", "device", "threads", "instructions", "versions", "revision"),
     }
