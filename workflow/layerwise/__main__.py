@@ -178,11 +178,11 @@ def _view(plan: model.Study, kind: str, name: str) -> model.View:
 
 
 def _fits(args: argparse.Namespace) -> None:
-    from layerwise.results import collect, made
+    from layerwise.results import collect, elsewhere, made
 
     plan = _plan(args)
     if args.left_out:
-        store.write_csv(plan.elsewhere, collect.collect_elsewhere(plan))
+        elsewhere.write(plan)
     else:
         try:
             table = collect.collect(plan)

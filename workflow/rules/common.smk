@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from layerwise import environment
 from layerwise.errors import LayerwiseError
 from layerwise.preparation import folder
-from layerwise.results.made import forget_stale_fits
+from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
 from layerwise.study import model, schema
 from layerwise.study.trie import prefixes
@@ -50,7 +50,9 @@ def said(function):
 @functools.cache
 def study(name):
     """A study, read when it is first asked for: one that is not stops no other."""
-    return study_file.load(f"studies/{name}.yaml", config["seeds"])
+    plan = study_file.load(f"studies/{name}.yaml", config["seeds"])
+    forget_what_is_gone(plan)
+    return plan
 
 
 # ------------------------------------------------------------ where things lie
@@ -165,7 +167,6 @@ def checkpoints(wildcards, name=None):
 def targets(wildcards, name=None):
     """What a whole study ends in."""
     plan = study(name or wildcards.study)
-    forget_stale_fits(plan)
     return [f"results/{plan.name}/{target}" for target in plan.targets()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,7 @@ PARTS = ("x", "y", "shift", "scale")
 
 def content(tensors: dict[str, dict[str, Tensor]]) -> str:
     """Return a sha256 over names, types, shapes and bytes of the tensors."""
-    digest = hashlib.sha256()
-    for split, parts in sorted(tensors.items()):
-        for name, tensor in sorted(parts.items()):
-            digest.update(f"{split}/{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
+    return store.content({f"{split}/{name}": t for split, parts in tensors.items() for name, t in parts.items()})
 
 
 def write(folder: Path, tensors: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _verdicts(results: StudyResults) -> dict[str, Any] | None:
     """Return the verdicts: how many of each, on what, and all in a table; nothing where there are none."""
     study, path = results.study, home(results.study.name) / "verdicts.csv"
     made.check(study, "verdicts", made.view_digest(study, study.verdicts_digest()), [path], "verdicts")
-    data = store.read_csv(path, published.COLUMNS)
+    data = store.read_csv(path, published.COLUMNS, published.TEXT)
     if data.empty:
         return None
     counts = data["verdict"].value_counts()

@@ -30,7 +30,8 @@ def make(results: StudyResults, view: View) -> None:
     """Make a table of a study, as ``results/<study>/tables/<name>.csv`` and ``.md``."""
     module, options = opened(view)
     table = module.make(results, options)
-    with made.making(results.study, f"tables/{view.name}", digest(results, view), files(results, view)) as (csv, text):
+    own, columns = files(results, view), store.text_columns(table)
+    with made.making(results.study, f"tables/{view.name}", digest(results, view), own, columns) as (csv, text):
         store.write_csv(csv, table)
         store.write_text(text, f"{markdown(readable(table))}\n{escaped(module.caption(results, options))}\n")
 
@@ -38,8 +39,8 @@ def make(results: StudyResults, view: View) -> None:
 def read(results: StudyResults, view: View) -> pd.DataFrame:
     """Read a table as it was made; LayerwiseError where it was made for anything else than the study asks for now."""
     own = files(results, view)
-    made.check(results.study, f"tables/{view.name}", digest(results, view), own, "table")
-    return store.read_csv(own[0], [])
+    columns = made.check(results.study, f"tables/{view.name}", digest(results, view), own, "table")
+    return store.read_csv(own[0], [], columns)
 
 
 def files(results: StudyResults, view: View) -> list[Path]:
