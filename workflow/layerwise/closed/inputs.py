@@ -239,6 +239,14 @@ class Inputs:
         for batch, samples in self.batches():
             yield push(parts, batch, max(prod(self.shape), prod(largest))).flatten(1), samples
 
+    @property
+    def width_after(self) -> int:
+        """Number of features of a sample behind the layer and the activations and pools that follow it."""
+        shape = out_shape(self.layer.with_width(self.width), self.shape)
+        for layer in self.following:
+            shape = out_shape(layer, shape)
+        return prod(shape)
+
     def place(self, solution: Solution) -> nn.Module:
         """Return the layer's module with the weights of a solution."""
         width = len(solution.weight)

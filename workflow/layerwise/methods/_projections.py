@@ -34,12 +34,14 @@ def augmented(inputs: Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> A
     n = inputs.fan_in
     if weight is None:
         return Augmented(y, gram)
-    weighted, found = weight * y, Gram(n, y.shape[1], inputs.device, gram.products)
-    rows = weighted.double()
+    weighted, found = weight * y, Gram(n, y.shape[1], inputs.device, gram.products, gram.about)
+    about_z, about_y = (0.0, 0.0) if gram.about is None else gram.about.split([n, y.shape[1]])
+    rows = weighted.double() - about_y
     cross, squares, sums = torch.zeros_like(gram.second[:n, n:]), rows.T @ rows, rows.sum(dim=0)
     for z, samples in inputs.batches():
-        cross += z.double().T @ rows[samples]
+        cross += (z.double() - about_z).T @ rows[samples]
     shards.add(cross, squares, sums)
+    found.low, found.high = gram.low, gram.high  # a target that varies does so whatever its samples weigh
     found.n, found.sums = gram.n, torch.cat([gram.sums[:n], sums])
     found.second = gram.second.clone()
     found.second[:n, n:], found.second[n:, :n], found.second[n:, n:] = cross, cross.T, squares

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from layerwise.closed import driver
 from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
-from layerwise.maths.linalg import Gram, whitening
+from layerwise.maths.linalg import whitening
 from layerwise.options import Bounded, Ge
 
 
@@ -61,10 +62,8 @@ def filters(inputs: Inputs, options: Options, generator: torch.Generator) -> Sol
     if options.whiten is None:
         return Solution(_directions(drawn, count, inputs), record=record)
     demand_room(5 * inputs.fan_in**2, inputs.device, inputs.name)
-    gram = Gram(inputs.fan_in, device=inputs.device)
-    for rows, _ in inputs.rows(samples):
-        gram.add(rows)
-    mean, matrix = gram.sums / gram.n, whitening(gram, options.whiten)
+    gram = moments(lambda: ((rows, None) for rows, _ in inputs.rows(samples)), inputs.fan_in, device=inputs.device)
+    mean, matrix = gram.mean, whitening(gram, options.whiten)
     weight = _directions(_lively(drawn - mean, inputs) @ matrix, count, inputs) @ matrix
     return Solution(weight, -weight @ mean, record)  # f . W (p - mean) is (f W) . p - (f W) . mean
 

@@ -17,6 +17,7 @@ processes. The others are the thesis's own, on the samples themselves.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, prod
@@ -28,10 +29,11 @@ from torch.nn import functional
 
 from layerwise.closed import driver, shards
 from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers.words import parse
-from layerwise.maths.linalg import Gram, Normal, lsd
+from layerwise.maths.linalg import Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
 from layerwise.options import Bounded, Ge, Gt, Lt
@@ -259,10 +261,9 @@ def _distance(inputs: Inputs, found: Solution, y: Tensor) -> float:
     if shards.size() == 1 and not inputs.streams:
         z = torch.cat([batch for batch, _ in inputs.after(found)])
         return lsd(z, y) if bool(torch.isfinite(z).all()) else inf  # thesis eq. 5.3
-    gram: Gram | None = None
-    for batch, samples in inputs.after(found):
-        gram = gram or Gram(batch.shape[1], y.shape[1], batch.device)
-        gram.add(batch, y[samples])
-    assert gram is not None
-    gram = shards.gathered(gram)
+
+    def samples() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((batch, y[at]) for batch, at in inputs.after(found))
+
+    gram = moments(samples, inputs.width_after, y.shape[1], inputs.device)
     return Normal(gram).residual(0.0) if bool(torch.isfinite(gram.second).all()) else inf
