@@ -36,7 +36,7 @@ class Direct:
         self.error = float(self.errors.mean())
         self.strength = options.strength
         # What rounding makes of it: the least error there is, in float64.
-        rounds = z.dtype == torch.float32 and options.solver in ("pinv", "lstsq")
+        rounds = options.solver in ("pinv", "lstsq") and (z.dtype == torch.float32 or _far(z))
         self.least = lsd(self.z, y, bias=False) if rounds else self.error
 
     def _solver(self) -> Callable[[Tensor], Tensor]:
@@ -135,6 +135,12 @@ class Streamed:
     def _centred(self, scaled: Tensor, mean: Tensor) -> Solution:
         weight = self.equations.inverse_scale[:, None] * scaled
         return Solution(weight.T, mean - self.equations.mean_z @ weight)
+
+
+def _far(z: Tensor) -> bool:
+    """Tell whether a column lies so far from the origin beside its spread that a decomposition may not see it vary."""
+    variance = z.var(dim=0, correction=0)
+    return bool(((variance > 0) & (variance < 1e-8 * z.square().mean(dim=0))).any())
 
 
 def _gram(inputs: Inputs, y: Tensor) -> Gram:

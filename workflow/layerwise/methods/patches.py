@@ -81,7 +81,8 @@ def draw(inputs: Inputs, samples: Tensor, count: int, generator: torch.Generator
 def _lively(patches: Tensor, inputs: Inputs) -> Tensor:
     """Return the patches that have a direction: what is left of a clear sky is rounding, beside the size of a patch."""
     size = 1.0 if inputs.layer.contrast else inputs.mean_square() ** 0.5
-    return patches[patches.norm(dim=1) > 1e-6 * size * inputs.fan_in**0.5]
+    rounding = 1e-13 if inputs.dtype == torch.float64 and not inputs.layer.contrast else 1e-6
+    return patches[patches.norm(dim=1) > rounding * size * inputs.fan_in**0.5]
 
 
 def _directions(patches: Tensor, count: int, inputs: Inputs) -> Tensor:

@@ -172,7 +172,7 @@ def fit(
             f"platonic: solver {options.solver} broke down in {options.dtype}: raise the strength, lower alpha, or use "
             "float64 or solver ridge"
         ) from None
-    _warn(readouts, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
+    _warn(readouts, options.dtype, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
     keys = ("input_error", "lsd", "strength")
     return Fitted(module, words, {key: [record.get(key) for record in records] for key in keys})
 
@@ -210,7 +210,7 @@ class _Readout:
     narrow: bool
 
 
-def _warn(readouts: list[_Readout], power: float) -> None:
+def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
     """Say, once a fit, where rounding costs accuracy and where a narrow layer loses the targets.
 
     Parameters
@@ -222,9 +222,9 @@ def _warn(readouts: list[_Readout], power: float) -> None:
     if rough:
         worst = max(rough, key=lambda r: r.error - r.least)
         text = (
-            f"platonic: float32 costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
-            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: use float64, or "
-            "solver ridge"
+            f"platonic: {dtype} costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
+            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: "
+            + ("use float64, or solver ridge" if dtype == "float32" else "standardise the features, or use solver ridge")
         )
         warnings.warn(LayerwiseWarning(text), stacklevel=2)
     steps = [(before, after) for before, after in pairwise(readouts) if before.narrow]

@@ -11,7 +11,7 @@ one Cholesky factorisation a strength, a tenth of the time each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Annotated, Literal
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from layerwise.closed import driver, shards
 from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.maths.linalg import STRENGTHS, Equations, Gram
+from layerwise.maths.linalg import STRENGTHS, Equations
 from layerwise.options import Bounded, Ge
 
 SHARED = True
@@ -83,14 +84,15 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
                 "'valid: 0.1', or use select: gcv"
             )
         demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
-        gram = Gram(inputs.fan_in, task.outputs, inputs.device, products=inputs.dtype)
         # About their mean, float32 products keep the digits that centring would cost.
         middle = inputs.total()
         shards.add(middle)
         middle /= shards.total(len(inputs), inputs.device)
-        for rows, samples in inputs.batches():
-            gram.add(rows - middle, task.targets(inputs.y[samples]))
-        equations = Equations(shards.gathered(gram), floor)
+
+        def samples() -> Iterator[tuple[Tensor, Tensor]]:
+            return ((rows - middle, task.targets(inputs.y[at], inputs.dtype)) for rows, at in inputs.batches())
+
+        equations = Equations(moments(samples, inputs.fan_in, task.outputs, inputs.device, inputs.dtype), floor)
         driver.warn_of_constants(inputs, equations.constant)
         losses: dict[float, float] = {}
         for strength in sorted(strengths, reverse=True):
