@@ -136,7 +136,7 @@ class Training:
             if clock.due():
                 hooks.save(self._state(), {"history": self.history})
                 clock.restart()
-        if not all(p.isfinite().all() for p in self.module.parameters()):
+        if not all(t.isfinite().all() for t in self.module.state_dict().values()):
             raise self._diverged(len(self.history))
         if self.best:
             self.module.load_state_dict(self.best)
