@@ -300,19 +300,23 @@ def _relu(k: Tensor, q: Tensor, p: Tensor, first: int | None) -> tuple[Tensor, T
 def _erf(k: Tensor, q: Tensor, p: Tensor, first: int | None) -> tuple[Tensor, Tensor]:
     """E[erf(u) erf(v)] and E[erf'(u) erf'(v)]: an arcsine, and what it is differentiated to.
 
-    That k^2 is at most q p bounds both, and rounding is kept from passing the bounds of large variances.
+    That k^2 is at most q p bounds both. Rounding passes the bounds of large variances, and only there are they put in:
+    further operations would change the last digits of gradients.
     """
     size = (1 + 2 * q) * (1 + 2 * p)
     if not size.detach().amax().isfinite():
         raise _too_large()
-    left = torch.maximum(size - 4 * k.square(), 0.5 + q + p)
-    return 2 / pi * _arcsine(2 * k / size.sqrt()), 4 / pi * left.rsqrt()
+    f, left = 2 / pi * _arcsine(2 * k / size.sqrt()), size - 4 * k.square()
+    least = (0.5 + q + p).detach()
+    if bool((left.detach() < least).any()):
+        left = torch.maximum(left, least)
+    return f, 4 / pi * left.rsqrt()
 
 
 def _arcsine(x: Tensor) -> Tensor:
     """Return the arcsine, whose slope at one has no number."""
     most = 1 - torch.finfo(x.dtype).eps
-    return torch.asin(x.clamp(-most, most))
+    return torch.asin(x.clamp(-most, most) if bool(x.detach().abs().amax() > most) else x)
 
 
 def _too_large() -> LayerwiseError:
