@@ -252,7 +252,7 @@ class Inputs:
         width = len(solution.weight)
         module = layers.make(self.layer.with_width(width), self.shape)
         weight = solution.weight.to(self.device, self.dtype).reshape(module.weight.shape)  # type: ignore[arg-type]
-        bias = torch.zeros(width) if solution.bias is None else solution.bias
+        bias = solution.weight.new_zeros(width) if solution.bias is None else solution.bias
         if not bool(torch.isfinite(weight).all()):
             raise LayerwiseError(
                 f"{self.name}: the weights are not finite: scale the inputs of the layer, or use float64"

@@ -6,6 +6,7 @@ measures (`Validation`). A fit of several trainings, one after the other, gives 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -126,6 +127,11 @@ class Training:
             Where a loss, a validation or a weight is no finite number.
         """
         clock = clock or Clock()
+        # An optimiser puts the number of its steps on torch's default device, whatever a program made of that.
+        with contextlib.nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+            self._run(hooks, clock)
+
+    def _run(self, hooks: Hooks, clock: Clock) -> None:
         saved = hooks.load()
         if saved is None:
             self._watch(hooks, 0)

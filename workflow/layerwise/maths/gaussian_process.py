@@ -163,7 +163,7 @@ def overlap(distance: Tensor) -> Tensor:
 def _overlaps(dtype: torch.dtype, device: torch.device, end: float = 12.0, points: int = 4097) -> tuple[Tensor, float]:
     """Return overlaps at distances from 0 to `end`, from where on they are zero, and the step between them."""
     nodes, weights = (torch.from_numpy(v) for v in numpy.polynomial.hermite_e.hermegauss(64))
-    distances = torch.linspace(0, end, points, dtype=torch.float64)[:, None]
+    distances = torch.linspace(0, end, points, dtype=torch.float64, device="cpu")[:, None]
     values = torch.nn.functional.softplus(-distances * (nodes + distances / 2)) @ (weights / weights.sum())
     values[-1] = 0
     return values.to(device, dtype), end / (points - 1)

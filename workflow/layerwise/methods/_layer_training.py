@@ -68,8 +68,9 @@ class LayerTraining:
         scale = sqrt(2 / inputs.fan_in)
         if options.init == "xavier":
             scale = 5 / 3 * sqrt(2 / (inputs.fan_in + inputs.width))
-        weight = scale * torch.randn(inputs.width, inputs.fan_in, generator=draw, dtype=torch.float64)
-        bias = options.bias * torch.randn(inputs.width, generator=draw, dtype=torch.float64)
+        normal: dict[str, Any] = {"generator": draw, "dtype": torch.float64, "device": "cpu"}
+        weight = scale * torch.randn(inputs.width, inputs.fan_in, **normal)
+        bias = options.bias * torch.randn(inputs.width, **normal)
         self.first = [t.to(inputs.device, inputs.dtype) for t in (weight, bias)]
         above.landmarks = options.landmarks
         numbers = MATRICES * (1 + len(above.weights)) * max(self.sizes) * min(max(self.sizes), options.landmarks or inf)

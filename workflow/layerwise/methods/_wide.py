@@ -76,8 +76,9 @@ class Wide:
         By L-BFGS from where they are, on logarithms.
         """
         h, y = h.double(), y.double()
-        first = torch.tensor([*self.weights, *(max(b, 1e-3) for b in self.biases), noise], dtype=torch.float64).log()
-        free = torch.tensor([variances] * (len(first) - 1) + [True])
+        start = [*self.weights, *(max(b, 1e-3) for b in self.biases), noise]
+        first = torch.tensor(start, dtype=torch.float64, device="cpu").log()
+        free = torch.tensor([variances] * (len(first) - 1) + [True], device="cpu")
         moved = torch.zeros_like(first, requires_grad=True)
         search = torch.optim.LBFGS([moved], max_iter=STEPS, line_search_fn="strong_wolfe")
 

@@ -96,7 +96,7 @@ def fit_groups(
 def draw(samples: int, fraction: float, seed: int, device: torch.device) -> Tensor:
     """Return the numbers, in ascending order, of a fraction of the samples; those of this process, drawn from all."""
     samples = shards.total(samples, device)
-    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed), device="cpu")
     return shards.own(order[: max(1, round(fraction * samples))].sort().values)
 
 

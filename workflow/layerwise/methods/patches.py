@@ -56,7 +56,7 @@ def fit(
 def filters(inputs: Inputs, options: Options, generator: torch.Generator) -> Solution:
     """Return the filters of one layer, whitening and all, and what was looked at."""
     count = inputs.width if options.count is None or inputs.layer.width is not None else options.count
-    samples = torch.randperm(len(inputs), generator=generator)[: options.samples].to(inputs.device)
+    samples = torch.randperm(len(inputs), generator=generator, device="cpu")[: options.samples].to(inputs.device)
     drawn = _lively(draw(inputs, samples, 2 * count, generator), inputs)  # twice as many, for some are flat
     record = {"samples": len(samples), "whiten": options.whiten}
     if options.whiten is None:
@@ -70,7 +70,8 @@ def filters(inputs: Inputs, options: Options, generator: torch.Generator) -> Sol
 
 def draw(inputs: Inputs, samples: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return up to `count` different patches ``(count, fan_in)`` of the samples, float64, in random order."""
-    numbers = torch.randperm(len(samples) * inputs.places, generator=generator)[:count].to(inputs.device)
+    numbers = torch.randperm(len(samples) * inputs.places, generator=generator, device="cpu")[:count]
+    numbers = numbers.to(inputs.device)
     places, found, done = numbers % inputs.places, [], 0
     for rows, batch in inputs.rows(samples[numbers // inputs.places]):
         found.append(rows[torch.arange(len(batch), device=rows.device), places[done : done + len(batch)]])

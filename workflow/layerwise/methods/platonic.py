@@ -244,7 +244,7 @@ def _best(
     """Draw projections ``P ~ N(0, 1)`` and keep the weights whose features have the least distance from Y."""
     least, best = inf, None
     for _ in range(tries):
-        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator)
+        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator, device="cpu")
         found = factor.weights(drawn.to(inputs.device))
         if tries == 1:
             return found, None
