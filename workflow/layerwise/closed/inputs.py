@@ -239,12 +239,20 @@ class Inputs:
         for batch, samples in self.batches():
             yield push(parts, batch, max(prod(self.shape), prod(largest))).flatten(1), samples
 
+    @property
+    def width_after(self) -> int:
+        """Number of features of a sample behind the layer and the activations and pools that follow it."""
+        shape = out_shape(self.layer.with_width(self.width), self.shape)
+        for layer in self.following:
+            shape = out_shape(layer, shape)
+        return prod(shape)
+
     def place(self, solution: Solution) -> nn.Module:
         """Return the layer's module with the weights of a solution."""
         width = len(solution.weight)
         module = layers.make(self.layer.with_width(width), self.shape)
         weight = solution.weight.to(self.device, self.dtype).reshape(module.weight.shape)  # type: ignore[arg-type]
-        bias = torch.zeros(width) if solution.bias is None else solution.bias
+        bias = solution.weight.new_zeros(width) if solution.bias is None else solution.bias
         if not bool(torch.isfinite(weight).all()):
             raise LayerwiseError(
                 f"{self.name}: the weights are not finite: scale the inputs of the layer, or use float64"

@@ -68,6 +68,9 @@ def gathered(gram: Gram) -> Gram:
     """Return the Gram of the samples of all processes."""
     add(gram.second, gram.sums)
     gram.n = total(gram.n, gram.second.device)
+    if size() > 1:
+        distributed.all_reduce(gram.low, distributed.ReduceOp.MIN)
+        distributed.all_reduce(gram.high, distributed.ReduceOp.MAX)
     return gram
 
 

@@ -17,6 +17,7 @@ processes. The others are the thesis's own, on the samples themselves.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, prod
@@ -28,10 +29,11 @@ from torch.nn import functional
 
 from layerwise.closed import driver, shards
 from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers.words import parse
-from layerwise.maths.linalg import Gram, Normal, lsd
+from layerwise.maths.linalg import Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
 from layerwise.options import Bounded, Ge, Gt, Lt
@@ -170,7 +172,7 @@ def fit(
             f"platonic: solver {options.solver} broke down in {options.dtype}: raise the strength, lower alpha, or use "
             "float64 or solver ridge"
         ) from None
-    _warn(readouts, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
+    _warn(readouts, options.dtype, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
     keys = ("input_error", "lsd", "strength")
     return Fitted(module, words, {key: [record.get(key) for record in records] for key in keys})
 
@@ -208,7 +210,7 @@ class _Readout:
     narrow: bool
 
 
-def _warn(readouts: list[_Readout], power: float) -> None:
+def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
     """Say, once a fit, where rounding costs accuracy and where a narrow layer loses the targets.
 
     Parameters
@@ -220,9 +222,9 @@ def _warn(readouts: list[_Readout], power: float) -> None:
     if rough:
         worst = max(rough, key=lambda r: r.error - r.least)
         text = (
-            f"platonic: float32 costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
-            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: use float64, or "
-            "solver ridge"
+            f"platonic: {dtype} costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
+            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: "
+            + ("use float64, or solver ridge" if dtype == "float32" else "standardise the features, or use solver ridge")
         )
         warnings.warn(LayerwiseWarning(text), stacklevel=2)
     steps = [(before, after) for before, after in pairwise(readouts) if before.narrow]
@@ -242,7 +244,7 @@ def _best(
     """Draw projections ``P ~ N(0, 1)`` and keep the weights whose features have the least distance from Y."""
     least, best = inf, None
     for _ in range(tries):
-        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator)
+        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator, device="cpu")
         found = factor.weights(drawn.to(inputs.device))
         if tries == 1:
             return found, None
@@ -259,10 +261,9 @@ def _distance(inputs: Inputs, found: Solution, y: Tensor) -> float:
     if shards.size() == 1 and not inputs.streams:
         z = torch.cat([batch for batch, _ in inputs.after(found)])
         return lsd(z, y) if bool(torch.isfinite(z).all()) else inf  # thesis eq. 5.3
-    gram: Gram | None = None
-    for batch, samples in inputs.after(found):
-        gram = gram or Gram(batch.shape[1], y.shape[1], batch.device)
-        gram.add(batch, y[samples])
-    assert gram is not None
-    gram = shards.gathered(gram)
+
+    def samples() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((batch, y[at]) for batch, at in inputs.after(found))
+
+    gram = moments(samples, inputs.width_after, y.shape[1], inputs.device)
     return Normal(gram).residual(0.0) if bool(torch.isfinite(gram.second).all()) else inf

@@ -112,6 +112,10 @@ def fit(
         module = layers.for_images(module.to(device, features.train.dtype))
         training = _training(module, features.to(device), options, seed)
         training.run(hooks)
+        if not layers.apply(module, training.batches.split.x[: options.batch]).isfinite().all():
+            raise LayerwiseError(
+                "method 'sgd': the training diverged: the network's scores overflow: lower lr, or scale the samples"
+            )
     return Fitted(module.eval(), words, training.record())
 
 

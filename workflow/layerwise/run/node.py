@@ -67,6 +67,10 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
     if shards.rank():
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
+    try:
+        layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
+    except LayerwiseError as error:
+        raise LayerwiseError(f"network {node}: what method {spec.method!r} returned: {error}") from None
     weights = fitted.module.state_dict()
     if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
         raise LayerwiseError(f"network {node}: the fit gave weights that are not finite; nothing was written")

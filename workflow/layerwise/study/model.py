@@ -32,6 +32,16 @@ def changed(options: Any) -> dict[str, Any]:
     return {f.name: own for f in dataclasses.fields(options) if (own := getattr(options, f.name)) != f.default}
 
 
+def asked_of(options: Any) -> dict[str, Any]:
+    """Return the options of a fit for its digest, without those that came later and are left as they come.
+
+    A field says ``metadata={"later": True}`` where fits were published before there was such an option.
+    """
+    given = dataclasses.asdict(options)
+    later = {f.name for f in dataclasses.fields(options) if f.metadata.get("later")} - changed(options).keys()
+    return {name: value for name, value in given.items() if name not in later}
+
+
 def seed_list(given: int | list[int]) -> tuple[int, ...]:
     """Return the seeds that a study or the configuration gives: so many, from 0 on, or these."""
     return tuple(range(given)) if isinstance(given, int) else tuple(given)
@@ -215,7 +225,7 @@ class Study:
         return {
             "method": segment.method,
             "layers": [parsed[w] for w in segment.layers],
-            "options": dataclasses.asdict(segment.options),
+            "options": asked_of(segment.options),
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
         }
