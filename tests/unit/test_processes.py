@@ -143,6 +143,16 @@ def prepared_anew(place: Path, old: str, new: str) -> Path:
     return other
 
 
+def fitted_otherwise(place: Path) -> Path:
+    """A copy in which the segment before has other weights, though its record says the same."""
+    assert main(FIT) == 0
+    other = shutil.copytree(place, place.with_name("other"))
+    with next(other.rglob("segment.safetensors")).open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"?")
+    return other
+
+
 def as_it_is(place: Path) -> Path:
     return place
 
@@ -151,6 +161,7 @@ DIFFERENT = {
     "layers": (lambda place: edited(place, "conv 3 4", "conv 3 5"), {}, FIT, "layers of a: ("),
     "option": (lambda place: edited(place, "method: dmn,", "method: dmn, fraction: 0.5,"), {}, FIT, "fraction of a: "),
     "data": (lambda place: prepared_anew(place, "subset: 60", "subset: 80"), {}, FIT, "digest of code and data set"),
+    "weights": (fitted_otherwise, {}, [w.replace("a", "a/r") if w == "a" else w for w in FIT], "sha256 of the weights"),
     "seed": (as_it_is, {}, [*FIT[:-2], "7"], "seeds: 0 1 here, and 7 in process 1"),
     "threads": (as_it_is, {}, [*FIT, "--threads", "2"], "number of threads: 1 here, and 2 in process 1"),
     "world": (as_it_is, {"WORLD_SIZE": "3"}, FIT, "WORLD_SIZE: 2 here, and 3 in process 1"),
@@ -171,14 +182,16 @@ def start(place: Path, words: list[str], **environment: str) -> subprocess.Popen
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_processes_that_are_about_different_fits_both_say_so(place, what):
     make, environment, words, says = DIFFERENT[what]
-    right = {**RIGHT, "MASTER_PORT": free_port()}
-    both = [start(place, FIT, **right), start(make(place), words, **{**right, "RANK": "1", **environment})]
+    other, right = make(place), {**RIGHT, "MASTER_PORT": free_port()}
+    first = words if what == "weights" else FIT
+    both = [start(place, first, **right), start(other, words, **{**right, "RANK": "1", **environment})]
+    before = sorted(place.rglob("fit.json"))
     told = [run.communicate(timeout=100)[1] for run in both]
     for run, err in zip(both, told, strict=True):
         assert run.returncode == 2, err
         assert re.fullmatch(r"layerwise: process \d of \d: .*; start all with the same words.*\n", err), err
     assert says in told[0]
-    assert not list(place.rglob("fit.json"))
+    assert sorted(place.rglob("fit.json")) == before
 
 
 def test_a_fit_of_features_is_shared_and_scored_by_the_first(place):
