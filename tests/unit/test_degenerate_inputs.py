@@ -1,4 +1,4 @@
-"""Inputs that no method was made for: finite weights and outputs come of them, or a LayerwiseError, and nothing else."""
+"""Inputs and options that no method was made for: finite weights and outputs, or a LayerwiseError, and nothing else."""
 
 import warnings
 from contextlib import suppress
@@ -78,7 +78,9 @@ def mostly(x, share, value):
 
 def sparse(x):
     """All but one feature of one sample are zero."""
-    return torch.zeros_like(x).index_put_((torch.tensor(3 % len(x)), *torch.tensor([[0], [1], [1]])), torch.tensor(1.0).double())
+    return torch.zeros_like(x).index_put_(
+        (torch.tensor(3 % len(x)), *torch.tensor([[0], [1], [1]])), torch.tensor(1.0).double()
+    )
 
 
 INPUTS = {
@@ -146,7 +148,7 @@ def test_a_fit_is_finite_or_refused(x, y, dtype):
                 fitted = module.fit(segment, features, module.Options(**options), seed=0, device=CPU)
                 if not finite(fitted.module, x):
                     wrong.append(f"{said}: not finite")
-        except Exception as error:  # noqa: BLE001, any other is a fault
+        except Exception as error:
             wrong.append(f"{said}: {type(error).__name__}: {error}")
     assert not wrong, "\n".join(wrong)
 
@@ -173,9 +175,99 @@ def test_a_kernel_and_its_gradient_are_finite_or_refused(name, dtype):
         given = (x if make is kernels.conv_nngp else x.flatten(1)).clone().requires_grad_()
         with suppress(LayerwiseError):
             k = make(given, weights, biases, activation=activation)
-            gaussian_process.loss(*gaussian_process.leave_one_out(k, torch.ones(len(x), 1, dtype=k.dtype), 1.0)).backward()
+            gaussian_process.loss(
+                *gaussian_process.leave_one_out(k, torch.ones(len(x), 1, dtype=k.dtype), 1.0)
+            ).backward()
             with torch.no_grad():
                 blocks = make(given, weights, biases, activation=activation)
             if not all(t.isfinite().all() for t in (k, given.grad, blocks)):
                 wrong.append(f"{make.__name__} {activation} {weights} {biases}")
     assert not wrong, "\n".join(wrong)
+
+
+EXTREME = [
+    ("random", DENSE, {"scale": 1e300}),
+    ("random", DENSE, {"bias": 1e300}),
+    ("random", DENSE, {"scale": 1e-300}),
+    ("pca", ("conv 2", "relu", "dense outputs"), {"whiten": 1e300}),
+    ("pca", ("conv 2", "relu", "dense outputs"), {"whiten": 1e-300}),
+    ("patches", DENSE, {"whiten": 1e300}),
+    ("patches", DENSE, {"samples": 10**9}),
+    ("platonic", DENSE, {"alpha": 1e300}),
+    ("platonic", DENSE, {"alpha": 1e300, "solver": "ridge", "dtype": "float32"}),
+    ("platonic", DENSE, {"beta": 1e300}),
+    ("platonic", DENSE, {"beta": 1e300, "projection": "pca", "solver": "ridge"}),
+    ("platonic", DENSE, {"alpha": 1e-300, "dtype": "float32"}),
+    ("platonic", DENSE, {"solver": "ridge", "strength": 1e300}),
+    ("platonic", DENSE, {"solver": "solve", "strength": 1e300, "dtype": "float32"}),
+    ("platonic", DENSE, {"tolerance": 1e300}),
+    ("ridge", ("dense outputs",), {"strengths": (1e300,)}),
+    ("ridge", ("dense outputs",), {"strengths": (1e-300, 1e300), "select": "valid"}),
+    ("ridge", ("dense outputs",), {"floor": 1e300}),
+    ("ridge", ("dense outputs",), {"floor": 1e-300}),
+    ("sgd", DENSE, {"lr": 1e300, "epochs": 2}),
+    ("sgd", DENSE, {"lr": 1e-300, "epochs": 1, "optimizer": "adam"}),
+    ("sgd", DENSE, {"weight_decay": 1e300, "epochs": 2}),
+    ("sgd", DENSE, {"batch": 10**9, "epochs": 1}),
+    ("dgl", DENSE, {"bias": 1e300, "epochs": 1}),
+    ("dgl", DENSE, {"bias": 1e300, "epochs": 0}),
+    ("dgl", DENSE, {"noise": 1e300, "epochs": 1}),
+    ("dgl", DENSE, {"noise": 1e-300, "epochs": 1}),
+    ("dgl", DENSE, {"lr": 1e300, "epochs": 2}),
+    ("dgl", DENSE, {"width": 1e300, "objective": "bottleneck", "epochs": 1}),
+    ("dgl", DENSE, {"width": 1e-300, "objective": "bottleneck", "epochs": 1}),
+    ("dgl", DENSE, {"beta": 1e300, "objective": "bottleneck", "epochs": 1}),
+    ("dgl", DENSE, {"above": 40, "epochs": 1}),
+]
+
+
+@pytest.mark.filterwarnings("ignore::layerwise.errors.LayerwiseWarning")
+@pytest.mark.parametrize(("method", "words", "options"), EXTREME)
+def test_an_extreme_option_gives_finite_weights_or_is_refused(method, words, options):
+    given = Split(images(24).float(), balanced(24))
+    module = plugins.load("methods", method)
+    with suppress(LayerwiseError):
+        segment, features = Segment(words, given.shape, 3), Features(given, given, CLASSES)
+        fitted = module.fit(segment, features, module.Options(**options), seed=0, device=CPU)
+        assert finite(fitted.module, given.x)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("platonic", {"tries": 10**30}, "at most 1000000"),
+        ("platonic", {"tries": 1e30}, "tries"),
+        ("platonic", {"tries": 10**9}, "at most 1000000"),
+        ("sgd", {"epochs": 10**9}, "at most 1000000"),
+        ("dgl", {"epochs": 10**30}, "at most 1000000"),
+        ("sgd", {"batch": 10**30}, "at most 1000000000"),
+        ("pca", {"count": 10**30}, "at most 1000000000"),
+    ],
+)
+def test_a_number_that_no_fit_reaches_is_refused(method, options, said):
+    with pytest.raises(LayerwiseError, match=said):
+        plugins.load("methods", method).Options(**options)
+
+
+LARGE = [
+    ("dense 99999999999999999999",),
+    ("dense 999999999", "dense 999999999"),
+    ("dense 5", "relu", "dense 999999999", "relu", "dense 99999999"),
+    ("conv 3 999999999", "conv 3 99999"),
+    ("conv 3 9 pad 999999999",),
+    ("conv 1000000000 1",),
+    ("conv 3 1e9",),
+    ("maxpool 2 stride 99999999999999",),
+    ("avgpool 99999999999",),
+    ("dense 5", "dense 12345678901"),
+]
+
+
+@pytest.mark.parametrize("method", ["sgd", "random", "pca", "platonic", "dgl", "patches", "ridge"])
+@pytest.mark.parametrize("words", LARGE)
+def test_layers_beyond_memory_are_refused_before_work(method, words, monkeypatch):
+    monkeypatch.setattr("layerwise.closed.inputs.push", None)  # nothing is computed
+    given = Split(images(6).float(), balanced(6))
+    module, segment = plugins.load("methods", method), Segment((*words, "dense outputs"), given.shape, 3)
+    with pytest.raises(LayerwiseError, match=r"GiB|too large|larger than|does not read|dense layers"):
+        module.fit(segment, Features(given, given, CLASSES), module.Options(), seed=0, device=CPU)

@@ -43,7 +43,10 @@ WRONG = {
     "no sequence": (nn.Linear(64, 3), ("dense 3",)),
     "one text": (nn.Sequential(nn.Flatten()), "flatten"),
     "half precision": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).half(), ("flatten", "dense 3")),
-    "mixed precision": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Linear(3, 3).double()), ("flatten", "dense 3", "dense 3")),
+    "mixed precision": (
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Linear(3, 3).double()),
+        ("flatten", "dense 3", "dense 3"),
+    ),
     "a word that is none": (nn.Sequential(nn.Flatten()), ("flat",)),
     "a width to be found": (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), ("flatten", "dense")),
 }

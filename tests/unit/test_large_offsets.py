@@ -40,7 +40,9 @@ def samples(dtype, offset, kind="classes"):
 def centred(features):
     """The same samples about their mean, which float64 finds without loss."""
     middle = features.train.x.double().mean(dim=0)
-    parts = [Split(s.x.double() - middle, s.y.double() if s.y.ndim > 1 else s.y) for s in (features.train, features.valid)]
+    parts = [
+        Split(s.x.double() - middle, s.y.double() if s.y.ndim > 1 else s.y) for s in (features.train, features.valid)
+    ]
     return Features(*parts, features.task)
 
 
@@ -134,7 +136,10 @@ def test_platonic_pca_is_that_of_columns_that_are_standardised(weighted, dtype, 
 def test_a_gram_about_any_points_is_the_same_gram():
     x, y = normal(60, 4) + torch.tensor([0.0, 1e3, -1e5, 7]), normal(60, 2)
     plain = linalg.Gram(4, 2).add(x, y)
-    about = [linalg.Gram(4, 2, about=torch.cat([x[i], y[i]])).add(x[s], y[s]) for i, s in ((0, slice(25)), (9, slice(25, 60)))]
+    about = [
+        linalg.Gram(4, 2, about=torch.cat([x[i], y[i]])).add(x[s], y[s])
+        for i, s in ((0, slice(25)), (9, slice(25, 60)))
+    ]
     both = about[0] + about[1]
     for mixed in (both, about[1] + about[0], about[0] + linalg.Gram(4, 2).add(x[25:], y[25:])):
         assert mixed.n == 60
@@ -169,5 +174,7 @@ def test_a_decomposition_that_does_not_see_a_column_vary_says_so(solver):
     x = 1.764e9 + 1200 * normal(400, 1).abs()
     features = Features(Split(x, (x - 1.764e9) / 600), Split(x[:0], x[:0]), Task("values", 1))
     segment = Segment(("dense outputs",), (1,), 1)
-    with pytest.warns(LayerwiseWarning, match="float64 costs accuracy .* standardise the features, or use solver ridge"):
+    with pytest.warns(
+        LayerwiseWarning, match="float64 costs accuracy .* standardise the features, or use solver ridge"
+    ):
         platonic.fit(segment, features, platonic.Options(solver=solver), seed=0, device=CPU)

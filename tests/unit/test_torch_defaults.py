@@ -7,8 +7,7 @@ from layerwise.golden import cases, fits
 
 EVERY = cases.every()
 SOME = {
-    case.name: case
-    for case in (*EVERY[::9], *(c for c in EVERY if c.options.get("mask") or c.method == "permuted"))
+    case.name: case for case in (*EVERY[::9], *(c for c in EVERY if c.options.get("mask") or c.method == "permuted"))
 }
 
 

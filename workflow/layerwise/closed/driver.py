@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.closed import shards
-from layerwise.closed.inputs import Inputs, Solution, batch_size, demand_room
+from layerwise.closed.inputs import Inputs, Solution, batch_size
 from layerwise.closed.moments import moments
 from layerwise.contract import Features, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import build as layers
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import Layer, out_shape, parse
 from layerwise.maths.linalg import ROUGH, STRENGTHS, ridge
 
@@ -53,6 +54,7 @@ def fit(
     """
     if not len(features.train):
         raise LayerwiseError("the training split is empty: there is nothing to fit on")
+    layers.foresee(segment.layers, segment.shape, segment.outputs)
     inputs = Inputs(segment, features, device, dtype or features.train.dtype)
     parsed = [parse(word) for word in segment.layers]
     records = []

@@ -6,7 +6,6 @@ convolution) that its weights are multiplied with. They are pushed through the l
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -253,12 +252,13 @@ class Inputs:
         module = layers.make(self.layer.with_width(width), self.shape)
         weight = solution.weight.to(self.device, self.dtype).reshape(module.weight.shape)  # type: ignore[arg-type]
         bias = solution.weight.new_zeros(width) if solution.bias is None else solution.bias
-        if not bool(torch.isfinite(weight).all()):
+        bias = bias.to(self.device, self.dtype)
+        if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             raise LayerwiseError(
                 f"{self.name}: the weights are not finite: scale the inputs of the layer, or use float64"
             )
         module.weight = nn.Parameter(weight.contiguous())
-        module.bias = nn.Parameter(bias.to(self.device, self.dtype))
+        module.bias = nn.Parameter(bias)
         return module.eval()
 
     def append(self, layer: Layer, module: nn.Module | None = None) -> None:
@@ -286,19 +286,6 @@ def patches(x: Tensor, layer: Layer) -> Tensor:
         columns = columns - columns.mean(dim=0)
         columns = columns * (columns.square().mean(dim=0) + layer.contrast).rsqrt()
     return columns.permute(1, 2, 0)
-
-
-def demand_room(numbers: int, device: torch.device, name: str) -> None:
-    """Refuse, with the sizes, a step that holds so many float64 numbers where memory cannot."""
-    if device.type == "cuda":
-        room = torch.cuda.mem_get_info(device)[1]
-    else:
-        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if 8 * numbers > room:
-        raise LayerwiseError(
-            f"{name}: its fit needs {8 * numbers / 2**30:.0f} GiB and the {device.type} has {room / 2**30:.0f} GiB: "
-            "pool the features, use fewer filters, or fewer samples"
-        )
 
 
 def batch_size(device: torch.device, numbers: int) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import Layer, out_shape, parse
 
 M = TypeVar("M", bound=nn.Module)
@@ -105,6 +106,7 @@ def make(layer: Layer, shape: tuple[int, ...], device: str = "cpu") -> nn.Module
 
     They are float32, whatever a program has made torch's default.
     """
+    demand_room(_numbers(layer, shape), torch.device("cpu"), f"layer '{layer}' on inputs of {_times(shape)}")
     where: Any = {"device": device, "dtype": torch.float32}
     if layer.weighted and not isinstance(layer.width, int):
         word = "dense 64" if layer.kind == "dense" else f"conv {layer.size} 16"
@@ -134,6 +136,32 @@ def make(layer: Layer, shape: tuple[int, ...], device: str = "cpu") -> nn.Module
             return nn.Flatten()
         case _:
             return ACTIVATIONS[layer.kind]()
+
+
+def foresee(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
+    """Refuse layers that do not fit their inputs, or into memory, as far as their widths are known."""
+    for word in words:
+        layer = parse(word)
+        if layer.width == "outputs":
+            layer = layer.with_width(outputs)
+        if layer.kind == "dense":
+            shape = (prod(shape),)
+        if layer.weighted and layer.width is None:
+            out_shape(layer, shape)
+            return
+        make(layer, shape, device="meta")
+        shape = out_shape(layer, shape)
+
+
+def _numbers(layer: Layer, shape: tuple[int, ...]) -> int:
+    """Return the numbers of a layer's weights, or of one sample behind it where these are more."""
+    inputs = prod(shape) if layer.kind == "dense" else shape[0] * layer.size**2
+    weights = int(layer.width) * inputs if layer.weighted and layer.width is not None else 0
+    return max(weights, prod(out_shape(layer, shape)))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def build(

@@ -23,6 +23,7 @@ GRAMMAR = {
     **{name: name for name in ("relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf")},
 }
 ACTIVATIONS = frozenset({"relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"})
+DIGITS = 9  # of a width, a size, a stride or a margin: beyond lies what no memory holds
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def parse(word: str) -> Layer:
     kind, *rest = str(word).split() or [""]
     if kind not in GRAMMAR:
         raise LayerwiseError(f"layer {word!r}: no such layer{nearest(kind, GRAMMAR)}")
+    if large := [part for part in rest if part.isascii() and part.isdigit() and len(part.lstrip("0")) > DIGITS]:
+        raise LayerwiseError(f"layer {word!r}: {large[0]} is too large: a number has {DIGITS} digits at most")
     try:
         return _parse(kind, rest)
     except (ValueError, IndexError):

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import Hooks, Split
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.gradient import loop
 from layerwise.gradient.batches import Batches, batch_sizes
 from layerwise.gradient.optimisers import optimizer
 from layerwise.layers import build as layers
+from layerwise.layers.room import demand_room
 from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
 

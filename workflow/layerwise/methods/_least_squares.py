@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.closed.moments import moments
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 from layerwise.methods._projections import Augmented
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import Gram, principal
 from layerwise.options import Bounded, Ge, Gt, Le
 
@@ -36,7 +37,7 @@ class Options(Bounded):
     """T_PC, in (0, 1]: a component is dropped where its absolute cosine with a kept one is above this."""
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
-    count: Annotated[int, Ge(1)] | None = None
+    count: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None
     """Number of filters of each layer whose word gives no width. Components then come in as T_v grows, each class's
     first one before any second one, until so many are kept."""
     centre: bool = False

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.closed import driver
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import whitening
-from layerwise.options import Bounded, Ge
+from layerwise.options import Bounded, Ge, Le
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Options(Bounded):
     whiten: Annotated[float, Ge(0)] | None = 0.1
     """What is added to the eigenvalues of the covariance of the patches before they are brought to unit variance
     (ZCA), in squared units of the layer's input; null leaves the patches as they are."""
-    samples: Annotated[int, Ge(1)] = 5000
+    samples: Annotated[int, Ge(1), Le(1_000_000_000)] = 5000
     """Number of training samples, drawn by seed, whose patches are whitened and drawn from; at most all there are."""
-    count: Annotated[int, Ge(1)] | None = None
+    count: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None
     """Number of filters of each layer whose word gives no width."""
 
 

@@ -28,15 +28,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import parse
 from layerwise.maths.linalg import Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
-from layerwise.options import Bounded, Ge, Gt, Lt
+from layerwise.options import Bounded, Ge, Gt, Le, Lt
 
 SHARED = True
 
@@ -54,7 +55,7 @@ class Options(Bounded):
     """Scale of the hidden targets. Sorted PCA has none."""
     beta: Annotated[float, Gt(0)] = 1.0
     """Weight of the labels Y beside the inputs Z in the hidden targets."""
-    tries: Annotated[int, Ge(1)] = 1
+    tries: Annotated[int, Ge(1), Le(1_000_000)] = 1
     """Random projections tried in each layer; the one of least read-out error (thesis eq. 5.3) is kept."""
     solver: Literal["pinv", "lstsq", "solve", "ridge"] = "pinv"
     """``pinv`` and ``lstsq`` on Z, ``solve`` on Z^T Z + strength I, as the thesis has them, bias column and all.
@@ -224,7 +225,7 @@ def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
         text = (
             f"platonic: {dtype} costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
             f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: "
-            + ("use float64, or solver ridge" if dtype == "float32" else "standardise the features, or use solver ridge")
+            f"{'use float64' if dtype == 'float32' else 'standardise the features'}, or use solver ridge"
         )
         warnings.warn(LayerwiseWarning(text), stacklevel=2)
     steps = [(before, after) for before, after in pairwise(readouts) if before.narrow]

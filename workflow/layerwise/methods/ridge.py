@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import STRENGTHS, Equations
 from layerwise.options import Bounded, Ge
 
