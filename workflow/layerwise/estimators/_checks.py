@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from sklearn.utils.multiclass import check_classification_targets
 
-from layerwise.closed.inputs import demand_room
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import out_shape, parse
 from layerwise.options import Ge, Gt, Lt
 
