@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
-from layerwise.study import works
+from layerwise.study import text, works
 from layerwise.study.trie import prefixes
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def check(study: Study) -> None:
     """Refuse a study in which a name stands for nothing; LayerwiseError says which."""
-    for seeds in study.seeds_by_dataset.values():
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise LayerwiseError(f"seeds: {list(seeds)}: give each once, and none below 0")
+    _check_names(study)
     for name in study.left_out:
         if name not in study.datasets:
             raise LayerwiseError(f"leave_out: no data set {name!r}{nearest(name, study.datasets)}")
@@ -29,10 +27,12 @@ def check(study: Study) -> None:
     for dataset, networks in study.networks.items():
         if dataset not in study.datasets:
             raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
+        done: set[str] = set()
         for path in networks:
-            _check_uses(study, path)
+            _check_uses(study, path, (), done)
         for path in study.paths(dataset):
             study.segment(path)
+        text.check_apart(study.paths(dataset), "path")
         for path in networks:
             if words.parse(study.segment(path).layers[-1]).width != "outputs":
                 raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
@@ -55,10 +55,44 @@ def check(study: Study) -> None:
                 raise LayerwiseError(f"{view.name!r}: {error}") from None
 
 
-def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:
-    """Refuse a fit that would have to be there before itself."""
+def _check_names(study: Study) -> None:
+    """Refuse names, given or made of placeholders, that would leave the folder of the results or meet one another."""
+    kinds = {
+        "study": [study.name],
+        "data set": study.datasets,
+        "segment": study.segments,
+        "probe": study.probes,
+        "figure": study.figures,
+        "table": study.tables,
+    }
+    for what, names in kinds.items():
+        for name in names:
+            text.check_name(name, what)
+        if what != "segment":  # the same name in other folders is another's
+            text.check_apart(names, what)
+    for path in (path for networks in study.networks.values() for path in networks):
+        text.check_path(path)
+    for segment in study.segments.values():
+        for path in segment.uses:
+            text.check_path(path)
+
+
+def _check_uses(study: Study, path: str, above: tuple[str, ...], done: set[str]) -> None:
+    """Refuse a fit that would have to be there before itself.
+
+    Parameters
+    ----------
+    above
+        The nodes that use the network, one after the other.
+    done
+        Nodes that were looked at.
+    """
     for node in prefixes(path):
         if node in above:
             raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is part of")
-        for used in study.segment(node).uses:
-            _check_uses(study, used, (*above, node))
+        if len(above) > text.DEEPEST:
+            raise LayerwiseError(f"segment {study.segment(above[0]).name!r}: networks use networks too deep, at {node!r}")
+        if node not in done:
+            for used in study.segment(node).uses:
+                _check_uses(study, used, (*above, node), done)
+            done.add(node)

@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from layerwise.errors import LayerwiseError
+from layerwise.study.text import LONGEST
 
 PLACEHOLDER = re.compile(r"<([a-z]+)>")
 SETTING = re.compile(r"<[a-z]+>=\S*( <[a-z]+>=\S*)*")
 INTEGER, NUMBER = re.compile(r"[-+]?[0-9]+"), re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]+)?")
-LONGEST = 200  # letters of a segment's name; it is a folder's name, too
 
 
 def written(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
