@@ -14,10 +14,10 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        root=config["data_root"],
+        root=lambda wildcards: config["data_root"],  # whose braces are no wildcards
         digest=dataset_digest,
     message:
         "prepare data set {wildcards.dataset}"
     shell:
-        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
+        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root={params.root:q}"
         " > {log} 2>&1"

@@ -36,6 +36,8 @@ class Options(Bounded):
     def __post_init__(self) -> None:
         if list(self.at) != sorted(set(self.at)):
             raise LayerwiseError(f"option 'at' is {list(self.at)}: give numbers of samples in ascending order")
+        if not self.at and self.every > self.until:
+            raise LayerwiseError(f"option 'every' is {self.every}: it must be at most until, {self.until}")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
     """
     path = Path(path)
     if not found(path):
-        raise LayerwiseError(f"study {text.short(path.stem)}: no file {path}{nearest(path.stem, names(path.parent))}")
+        raise LayerwiseError(missing(path))
     if not text.NAME.fullmatch(path.stem):
         raise LayerwiseError(f"study {text.short(path.stem)}: call the file by {text.SPELLING}")
     if path.suffix == ".json":
@@ -87,22 +87,9 @@ def names(folder: Path, taken: Collection[str] = ()) -> list[str]:
     return [name for name in stems if text.NAME.fullmatch(name) and name not in taken]
 
 
-def unknown_target(target: str, studies: Collection[str], rules: Collection[str]) -> str:
-    """Return what is wrong with a target of Snakemake that is called like a study; nothing where nothing is.
-
-    Parameters
-    ----------
-    studies
-        The studies that are there.
-    rules
-        The names of the workflow's rules, which are no studies' targets.
-    """
-    name = target.partition(":")[0]
-    if name in rules and name in studies:
-        return f"study {name!r}: a rule of the workflow is called so, too; rename studies/{name}.yaml"
-    if target in rules or name in studies or not text.NAME.fullmatch(name) or Path(target).exists():
-        return ""
-    return f"study {name!r}: no file studies/{name}.yaml{nearest(name, studies)}"
+def missing(path: Path) -> str:
+    """Return what to say of a study that is not there."""
+    return f"study {text.short(path.stem)}: no file {path}{nearest(path.stem, names(path.parent))}"
 
 
 def marked(raw: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +211,9 @@ def _layers(given: Any, where: str) -> list[str]:
     for each in given if isinstance(given, list) else [given]:
         times, block = (each.get("repeat"), each.get("layers")) if isinstance(each, dict) else (1, [each])
         if type(times) is not int or not isinstance(block, list) or not all(isinstance(w, str) for w in block):
-            raise LayerwiseError(f"{where}: layers: {text.short(each)} is no layer word, nor {{repeat: 2, layers: [...]}}")
+            raise LayerwiseError(
+                f"{where}: layers: {text.short(each)} is no layer word, nor {{repeat: 2, layers: [...]}}"
+            )
         if len(words_) + max(times, 0) * len(block) > MOST_LAYERS:
             raise LayerwiseError(f"{where}: more than {MOST_LAYERS:,} layers; take fewer, or several segments")
         words_ += block * times

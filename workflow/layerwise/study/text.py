@@ -16,7 +16,9 @@ from typing import Any
 
 from layerwise.errors import LayerwiseError
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # of whatever becomes a folder, a file, a target or a word of a command
+NAME = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_-]*"
+)  # of whatever becomes a folder, a file, a target or a word of a command
 SPELLING = "letters, digits, _ and -, no - first"
 LONGEST = 200  # letters of a name, or of segments joined with +: a file system takes 255, with an ending
 LONGEST_PATH, DEEPEST_PATH = 2000, 100  # letters and segments of a network's path
@@ -26,7 +28,7 @@ MOST_VALUES = 100_000  # in it, with the aliases of YAML written out
 DEEPEST = 40  # mappings and lists within one another
 
 PROSE = {"description", "reason", "note", "leave_out"}  # keys below which text may have several lines
-NO_CELL = {"title", "description", "datasets"}  # keys below which text is in no CSV file
+NO_CELL = {"title", "description", "datasets", "data_root"}  # keys below which text is in no CSV file
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
 FORMULA = re.compile("[=+\\-@\uff1d\uff0b\uff0d\uff20]")  # the last four are the same at full width
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -64,7 +66,7 @@ def check_path(path: str) -> None:
     if len(path) > LONGEST_PATH or len(steps) > DEEPEST_PATH or max(map(len, steps)) > LONGEST:
         raise LayerwiseError(
             f"network {short(path)}: its path is {len(steps)} segments and {len(path)} letters long; at most are"
-            f" {DEEPEST_PATH} segments of {LONGEST} letters and {LONGEST_PATH} letters in all, so join layers in segments"
+            f" {DEEPEST_PATH} segments of {LONGEST} letters and {LONGEST_PATH} letters in all; join some"
         )
 
 
@@ -75,7 +77,7 @@ def check_apart(names: Iterable[str], what: str) -> None:
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise LayerwiseError(
-                f"{what} {short(other)} and {short(name)} differ in case alone, which some disks take for one; rename one"
+                f"{what} {short(other)} and {short(name)} differ in case alone, and some disks do not; rename one"
             )
 
 
@@ -122,7 +124,9 @@ def _wrong(place: tuple[str, ...], key: bool, value: Any) -> str:
         if not letter.isprintable() and not (prose and letter in "\n\t") and _unprintable(letter):
             return f"{short(value)} has {_called(letter)}, which is no text; write it in one line of plain text"
     if value and FORMULA.match(value) and not NUMBER.fullmatch(value) and NO_CELL.isdisjoint(place[:1]):
-        return f"{short(value)} begins with {value[0]!r}, and a spreadsheet takes such a cell for a formula; rephrase it"
+        return (
+            f"{short(value)} begins with {value[0]!r}, and a spreadsheet takes such a cell for a formula; rephrase it"
+        )
     return ""
 
 
