@@ -26,7 +26,7 @@ FUZZ = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=int(os.environ.get("LAYERWISE_FUZZ", "150")),
+    max_examples=int(os.environ.get("LAYERWISE_FUZZ", "100")),
     suppress_health_check=list(HealthCheck),
 )
 TINY = """
@@ -123,7 +123,7 @@ def mutated(draw: Any) -> dict[str, Any]:
 
 def load(path: Path) -> bool:
     """Load a study, and plan it; tell whether it is right. What is wrong is one line, and soon."""
-    start = time.monotonic()
+    start, said = time.process_time(), ""
     try:
         study = study_file.load(path)
         for dataset in study.networks:
@@ -136,10 +136,10 @@ def load(path: Path) -> bool:
         assert json.loads(json.dumps(study_file.marked(study.raw)))
         right = True
     except LayerwiseError as error:
-        assert "\n" not in str(error)
-        assert str(error).startswith(str(path))
-        right = False
-    assert time.monotonic() - start < 10
+        said, right = str(error), False
+    assert right or said.startswith(str(path))
+    assert "\n" not in said
+    assert time.process_time() - start < 10
     return right
 
 
@@ -163,7 +163,22 @@ def test_a_mutated_study_of_yaml_loads_or_is_refused(tmp_path_factory, study):
 
 
 PIECES = ["<<: *a", "&a ", "*a", "!!python/object:os.x ", "!!str ", "? ", "- ", ": ", "\t", "\r\n", "{", "}", "[", "]"]
-PIECES += ["|\n", ">\n", "---\n", "...\n", "%YAML 9\n", "\ufeff", '"\\ud800"', "'", '"', "#", "<n>", "0x", "010", "1:30"]
+PIECES += [
+    "|\n",
+    ">\n",
+    "---\n",
+    "...\n",
+    "%YAML 9\n",
+    "\ufeff",
+    '"\\ud800"',
+    "'",
+    '"',
+    "#",
+    "<n>",
+    "0x",
+    "010",
+    "1:30",
+]
 
 
 @FUZZ
@@ -198,12 +213,13 @@ def test_any_bytes_are_refused(tmp_path_factory, content, kind):
 def test_any_configuration_is_taken_or_refused(tmp_path_factory, content):
     from layerwise.study.config import configured
 
+    taken, said = {"study", "seeds", "device", "data_root"}, ""
     try:
-        taken = configured(content, tmp_path_factory.getbasetemp() / "none.yaml")
+        taken = set(configured(content, tmp_path_factory.getbasetemp() / "none.yaml"))
     except LayerwiseError as error:
-        assert "\n" not in str(error)
-    else:
-        assert set(taken) == {"study", "seeds", "device", "data_root"}
+        said = str(error)
+    assert taken == {"study", "seeds", "device", "data_root"}
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize("name", ["cifar10_closed", "dgl", "quick"])

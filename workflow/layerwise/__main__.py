@@ -341,5 +341,5 @@ def _golden(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal that has no letter for it shows a code
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for what a terminal has no letter
     sys.exit(main())

@@ -227,7 +227,9 @@ def _check_number(number: Any, bounds: tuple[Any, ...], name: str, item: bool, v
     endless = any(isinf(bound) for _, bound in within)
     finite = isinstance(number, int) or isfinite(number) or (endless and isinf(number))
     if isinstance(number, int) and not -WIDEST <= number < WIDEST:
-        raise _OutOfBounds(f"option {name!r} has a whole number of {number.bit_length()} bits: it must have 63 or fewer")
+        raise _OutOfBounds(
+            f"option {name!r} has a whole number of {number.bit_length()} bits: it must have 63 or fewer"
+        )
     if finite and all(ON_NUMBERS[kind].holds(number, bound) for kind, bound in within):
         return number
     wanted = " ".join(filter(None, ["" if finite else "a finite number", in_words(bounds)]))

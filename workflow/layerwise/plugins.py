@@ -71,7 +71,7 @@ def file(kind: str, name: str) -> Path:
             raise LayerwiseError(f"{KINDS[kind]} {name!r}: its package fails ({said}); mend it") from None
     if spec is None or not str(spec.origin).endswith(".py") or not Path(str(spec.origin)).is_file():
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such module; install it, or put its folder on PYTHONPATH")
-    return Path(spec.origin)
+    return Path(str(spec.origin))
 
 
 @functools.cache
@@ -83,7 +83,9 @@ def options_class(kind: str, name: str) -> type:
     except SyntaxError as error:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name}, line {error.lineno}: {error.msg}") from None
     except (ValueError, OSError) as error:
-        raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} cannot be read as Python in UTF-8 ({error})") from None
+        raise LayerwiseError(
+            f"{KINDS[kind]} {name!r}: {path.name} cannot be read as Python in UTF-8 ({error})"
+        ) from None
     found = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Options"]
     if not found:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")

@@ -1,4 +1,4 @@
-"""The configuration: what config.yaml says, and what ``--config`` and ``--configfile`` say in its place. No torch here."""
+"""The configuration: what config.yaml says, and what ``--config`` or ``--configfile`` says in its place."""
 
 from __future__ import annotations
 

@@ -190,11 +190,9 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
     options = _without(given, *NOT_OPTIONS["segments"])
     where = f"segment {name!r}"
-    method, uses, layers = given["method"], given.get("uses", []), _layers(given["layers"], where)
+    method, layers = given["method"], _layers(given["layers"], where)
     if not isinstance(method, str):
         raise LayerwiseError(f"{where}: method: {text.short(method)} is no name of a method")
-    if not isinstance(uses, list) or not all(isinstance(path, str) for path in uses):
-        raise LayerwiseError(f"{where}: uses: {text.short(uses)} is no list of paths")
     for word in dict.fromkeys(layers):
         try:
             words.parse(word)
@@ -202,7 +200,9 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
             raise LayerwiseError(f"{where}: {error}") from None
     if not layers:
         raise LayerwiseError(f"{where}: its layers are repeated no times; name at least one")
-    return SegmentSpec(name, method, tuple(layers), plugins.options("methods", method, options, where), tuple(uses))
+    return SegmentSpec(
+        name, method, tuple(layers), plugins.options("methods", method, options, where), tuple(given.get("uses", ()))
+    )
 
 
 def _layers(given: Any, where: str) -> list[str]:

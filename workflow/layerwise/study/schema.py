@@ -87,19 +87,21 @@ def _loaded(given: str, loader: Any) -> Any:
     import yaml
 
     depth = 0
-    for event in yaml.parse(given, Loader=loader):
+    for count, event in enumerate(yaml.parse(given, Loader=loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         fault = f"more than {text.DEEPEST} levels deep" if depth > text.DEEPEST else ""
+        if count > 2 * text.MOST_VALUES:
+            fault = f"more than {text.MOST_VALUES:,} values"
         tag = getattr(event, "tag", None)
         if tag not in PLAIN_TAGS:
             fault = f"the tag {short(tag)} is not of text, numbers, lists and mappings; leave it out"
         if fault:
-            raise yaml.constructor.ConstructorError(None, None, fault, event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, fault, event.start_mark)  # type: ignore[arg-type]
     return yaml.load(given, Loader=_strict(yaml, loader))
 
 
 def _strict(yaml: Any, loader: Any) -> Any:
-    """Return a safe loader whose keys are text as written and given once, and whose numbers mean what they look like."""
+    """Return a safe loader: keys are text as written and given once, numbers are what they look like."""
     error = yaml.constructor.ConstructorError
 
     class Strict(loader):
@@ -116,7 +118,7 @@ def _strict(yaml: Any, loader: Any) -> Any:
                     merged = [value] if isinstance(value, yaml.MappingNode) else merged
                     for each in merged:
                         self.flatten_mapping(each)
-                    if sum(len(each.value) for each in merged) > text.MOST_VALUES // 10:
+                    if sum(len(each.value) for each in merged) > text.MOST_VALUES // 5:
                         raise error(None, None, "its merged keys are too many", key.start_mark)
             super().flatten_mapping(node)
 

@@ -24,7 +24,7 @@ LONGEST = 200  # letters of a name, or of segments joined with +: a file system 
 LONGEST_PATH, DEEPEST_PATH = 2000, 100  # letters and segments of a network's path
 
 MOST_BYTES = 2_000_000  # of a study file
-MOST_VALUES = 100_000  # in it, with the aliases of YAML written out
+MOST_VALUES = 50_000  # in it, with the aliases of YAML written out
 DEEPEST = 40  # mappings and lists within one another
 
 PROSE = {"description", "reason", "note", "leave_out"}  # keys below which text may have several lines
@@ -123,10 +123,8 @@ def _wrong(place: tuple[str, ...], key: bool, value: Any) -> str:
     for letter in "" if value.isprintable() else value:
         if not letter.isprintable() and not (prose and letter in "\n\t") and _unprintable(letter):
             return f"{short(value)} has {_called(letter)}, which is no text; write it in one line of plain text"
-    if value and FORMULA.match(value) and not NUMBER.fullmatch(value) and NO_CELL.isdisjoint(place[:1]):
-        return (
-            f"{short(value)} begins with {value[0]!r}, and a spreadsheet takes such a cell for a formula; rephrase it"
-        )
+    if value and FORMULA.match(value.lstrip("\t\n")) and not NUMBER.fullmatch(value) and NO_CELL.isdisjoint(place[:1]):
+        return f"{short(value)} begins with a sign, and a spreadsheet takes such a cell for a formula; rephrase it"
     return ""
 
 
