@@ -9,7 +9,7 @@ override STUDY := $(value STUDY)# as it was typed: nothing in it is run, by make
 export STUDY
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup named known run test test-slow lint golden format schema dry-run report bench adopt lock clean
+.PHONY: help setup named known run test test-slow fuzz lint golden format schema dry-run report bench adopt lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -57,6 +57,9 @@ lint: setup ## ruff, snakefmt, snakemake --lint, mypy, and whether golden fits v
 	mypy
 	python -m layerwise golden --check
 
+fuzz: setup ## studies, configurations and words of verbs at random, ten times as many as the default tests try
+	LAYERWISE_FUZZ=$${LAYERWISE_FUZZ:-1500} pytest -n $(CORES) tests/fuzz
+
 golden: setup ## fit the golden set, and vouch for code that gives the same weights, or raise its revision
 	python -m layerwise golden
 
@@ -73,7 +76,7 @@ dry-run: setup ## what every study would do; a draft, which git does not know, i
 	  if snakemake --cores 1 --dry-run --quiet all -- "$$name" > .dry-run.log 2>&1; \
 	  then awk '/^Job stats/ {on = 1} on && /^$$/ {exit} on' .dry-run.log; \
 	  else git ls-files --error-unmatch "$$study" > /dev/null 2>&1 && bad=1 || echo "a draft, skipped:"; \
-	  grep -m 1 '^layerwise: ' .dry-run.log || tail -n 1 .dry-run.log; fi; done; rm .dry-run.log; exit $$bad
+	  grep -m 1 '^layerwise: ' .dry-run.log || tail -n 1 .dry-run.log; fi; done; rm -f .dry-run.log; exit $$bad
 
 report: known setup ## Snakemake's own report of a study, in report.zip
 	snakemake --report report.zip -- "$$STUDY"

@@ -85,7 +85,7 @@ def test_a_used_network_is_fitted_too_and_one_that_it_uses(tmp_path):
         "x": {"method": "dmn", "layers": ["conv 3 4"], "uses": ["d4/head"]},
         "y": {"method": "ridge", "layers": ["dense outputs"], "uses": ["x/ridge"]},
     }
-    study = load(tmp_path, segments=segments, networks={"digits": ["y"]}, probes={})
+    study = load(tmp_path, segments=segments, networks={"digits": ["y"]}, probes={}, figures={})
     # Each behind what it uses and what it stands on, so that they can be fitted in this order.
     assert study.paths("digits") == ["d4", "d4/head", "x", "x/ridge", "y"]
 

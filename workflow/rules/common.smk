@@ -10,15 +10,16 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation import folder
 from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
-from layerwise.study import model, schema
+from layerwise.study import model
+from layerwise.study.config import configured
+from layerwise.study.text import NAME
 from layerwise.study.trie import prefixes
 
 environment.pass_to_jobs()
 environment.forget_dead_runs(Path(".snakemake"))
 
 try:
-    schema.validate(config, "config", "config.yaml")
-    config = schema.with_defaults(config, "config")
+    config = configured(config)
 except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 
@@ -27,11 +28,11 @@ SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, model.
 
 
 wildcard_constraints:
-    study="[A-Za-z0-9_-]+",
-    dataset="[A-Za-z0-9_-]+",
+    study=NAME.pattern,
+    dataset=NAME.pattern,
     group="seeds|seed[0-9]+",
-    path="[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-    name="[A-Za-z0-9_-]+",
+    path=f"{NAME.pattern}([+/]{NAME.pattern})*",
+    name=NAME.pattern,
 
 
 def said(function):
@@ -167,7 +168,15 @@ def checkpoints(wildcards, name=None):
 def targets(wildcards, name=None):
     """What a whole study ends in."""
     plan = study(name or wildcards.study)
+    for line in study_file.twins(plan):
+        print(f"layerwise: warning: {line}", file=sys.stderr)
     return [f"results/{plan.name}/{target}" for target in plan.targets()]
+
+
+@said
+def unknown(wildcards):
+    """Nothing: a name that no study and no rule has, and no file."""
+    raise LayerwiseError(study_file.missing(Path("studies") / f"{wildcards.name}.yaml"))
 
 
 @said
@@ -177,6 +186,11 @@ def shown(wildcards):
 
 
 # ------------------------------------------------------------ what a job is done for, as digests
+
+
+def data_root(wildcards):
+    """The folder of downloaded data sets; given by a function, its braces are no wildcards."""
+    return config["data_root"]
 
 
 @said

@@ -12,12 +12,12 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        root=config["data_root"],
+        root=data_root,
         digest=dataset_digest,
         files=files_digest,
     message:
         "prepare data set {wildcards.dataset}"
     shell:
-        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
+        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root={params.root:q}"
         " > {log} 2>&1 || {{ cat {log} >&2; false; }}\n"
         "grep -a '^layerwise: warning' {log} >&2 || true"

@@ -116,7 +116,11 @@ rule report:
 
 
 # Targets by the name of a study's file, which is not read until one is asked for: `quick`, and for DVC its stages.
-for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule in workflow.rules)}):
+taken = {"all", *(rule.name for rule in workflow.rules)}
+for name in taken.intersection(study_file.names(Path("studies")), sys.argv[-1:]):
+    sys.exit(f"layerwise: study {name!r}: a rule of the workflow is called so; rename studies/{name}.yaml")
+
+for name in study_file.names(Path("studies"), taken):
 
     rule:
         name:
@@ -137,3 +141,15 @@ for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule
             functools.partial(gathered, name=name),
             functools.partial(seen, name=name),
             functools.partial(checkpoints, name=name),
+
+
+# Any other name that is no file: Snakemake alone would say that a rule to produce it is missing.
+rule:
+    name:
+        "study:unknown"
+    input:
+        unknown,
+    output:
+        "{name}{stage}",
+    wildcard_constraints:
+        stage="(:datasets|:networks)?",

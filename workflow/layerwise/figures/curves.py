@@ -25,7 +25,7 @@ LINE = 36  # letters of an axis label that fit under a panel
 
 @dataclass(frozen=True)
 class Options(Bounded):
-    panels: dict[str, dict[str, Annotated[dict[float, str], MinLen(1)]]]
+    panels: Annotated[dict[str, Annotated[dict[str, Annotated[dict[float, str], MinLen(1)]], MinLen(1)]], MinLen(1)]
     """The lines of each panel: {title: {line: {number: dataset/path}}}."""
     x: dict[str, str] = field(default_factory=dict)
     """What the number of a panel is: {title: label of the axis}."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import pandas as pd
 
 from layerwise.errors import LayerwiseError
 from layerwise.layers.words import parse
-from layerwise.options import Bounded
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 from layerwise.study.trie import Node
 
 
 @dataclass(frozen=True)
 class Options(Bounded):
-    networks: dict[str, str]
+    networks: Annotated[dict[str, str], MinLen(1)]
     """The networks, as dataset/path, with what to call each."""
     published: dict[str, str] = field(default_factory=dict)
     """For a network, the filters of each layer as published, such as ``22, 41``."""
