@@ -130,7 +130,7 @@ def finite(module, x):
     return all(t.isfinite().all() for t in (*module.state_dict().values(), layers.apply(module, x)))
 
 
-@pytest.mark.parametrize(("x", "y", "dtype"), cases())
+@pytest.mark.parametrize(("x", "y", "dtype"), [*cases()])
 def test_a_fit_is_finite_or_refused(x, y, dtype):
     x = x.to(getattr(torch, dtype))
     given = Split(x.contiguous(), y)
