@@ -130,12 +130,8 @@ def finite(module, x):
     return all(t.isfinite().all() for t in (*module.state_dict().values(), layers.apply(module, x)))
 
 
-@pytest.mark.parametrize(("x", "y", "dtype"), cases())
-def test_a_fit_is_finite_or_refused(x, y, dtype):
-    x = x.to(getattr(torch, dtype))
-    given = Split(x.contiguous(), y)
-    features = Features(given, given, CLASSES)
-    assert int(y.max()) < 3
+def failures(features):
+    """Return the fits that give what is not finite, or fail with another error than a line for the user."""
     used, _ = layers.build(DENSE, features.shape, 3)
     wrong = []
     for method, words, options in METHODS:
@@ -146,10 +142,39 @@ def test_a_fit_is_finite_or_refused(x, y, dtype):
             with warnings.catch_warnings(), suppress(LayerwiseError):
                 warnings.simplefilter("ignore")
                 fitted = module.fit(segment, features, module.Options(**options), seed=0, device=CPU)
-                if not finite(fitted.module, x):
+                if not finite(fitted.module, features.train.x):
                     wrong.append(f"{said}: not finite")
         except Exception as error:
             wrong.append(f"{said}: {type(error).__name__}: {error}")
+    return wrong
+
+
+@pytest.mark.parametrize(("x", "y", "dtype"), [*cases()])
+def test_a_fit_is_finite_or_refused(x, y, dtype):
+    x = x.to(getattr(torch, dtype))
+    assert int(y.max()) < 3
+    given = Split(x.contiguous(), y)
+    wrong = failures(Features(given, given, CLASSES))
+    assert not wrong, "\n".join(wrong)
+
+
+VALUES = torch.randn(24, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+TARGETS = {
+    "zero": VALUES * 0,
+    "constant": VALUES * 0 + 5,
+    "1e300": VALUES * 1e300,
+    "1e30": VALUES * 1e30,
+    "1e-300": VALUES * 1e-300,
+    "far": VALUES + 1e12,
+    "NaN": torch.where(VALUES > 1.5, torch.nan, VALUES),
+    "infinite": torch.where(VALUES > 1.5, torch.inf, VALUES),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_fit_of_values_is_finite_or_refused(name):
+    given = Split(images(24), TARGETS[name])
+    wrong = failures(Features(given, given, Task("values", 3)))
     assert not wrong, "\n".join(wrong)
 
 

@@ -178,3 +178,20 @@ def test_a_decomposition_that_does_not_see_a_column_vary_says_so(solver):
         LayerwiseWarning, match="float64 costs accuracy .* standardise the features, or use solver ridge"
     ):
         platonic.fit(segment, features, platonic.Options(solver=solver), seed=0, device=CPU)
+
+
+def test_a_layer_that_saturates_far_from_the_origin_says_so():
+    features = samples("float32", 300.0)
+    segment = Segment(("dense 16", "tanh", "dense outputs"), (5,), 2)
+    with pytest.warns(LayerwiseWarning, match=r"layer 1 \('dense 16'\) loses the targets.*: standardise the features"):
+        platonic.fit(segment, features, platonic.Options(solver="ridge"), seed=0, device=CPU)
+
+
+def test_leave_one_out_errors_are_those_of_centred_features():
+    z, y = normal(40, 3), normal(40, 2, seed=1)
+    far = z + torch.tensor([1e9, -1e6, 0.0])
+    errors = []
+    for rows in (z, far):
+        gram = linalg.Gram(3, 2, about=torch.cat([rows[0], y[0]])).add(rows, y)
+        errors.append(linalg.Normal(gram).leave_one_out(rows, y, 0.1))
+    assert torch.allclose(errors[0], errors[1], atol=1e-5)

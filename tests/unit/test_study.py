@@ -9,7 +9,9 @@ import sys
 import pytest
 from tinystudy import changed, edited, load, write
 
+from layerwise.methods import ridge
 from layerwise.study import file as study_file
+from layerwise.study import model
 from layerwise.study.trie import Node
 
 # ---------------------------------------------------------------- what a study says
@@ -126,6 +128,13 @@ def test_a_digest_says_all_that_a_fit_stands_on(digest):
         digest("d4/ridge", segments=changed("ridge", method="sgd")),
     ]
     assert len({digest("d4/ridge"), *others}) == 7
+
+
+def test_an_option_that_came_after_published_fits_counts_where_it_is_said(digest):
+    assert "floor" not in model.asked_of(ridge.Options())
+    assert model.asked_of(ridge.Options(floor=0.1)) == {"strengths": (), "select": "gcv", "floor": 0.1}
+    assert digest("d4/ridge") == digest("d4/ridge", segments=changed("ridge", floor=0.0))
+    assert digest("d4/ridge") != digest("d4/ridge", segments=changed("ridge", floor=0.1))
 
 
 def test_a_digest_says_nothing_of_what_a_fit_does_not_stand_on(digest):

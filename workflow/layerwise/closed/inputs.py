@@ -53,6 +53,8 @@ class Inputs:
         self.task, self.device, self.dtype = features.task, device, dtype
         self.shape, self.layer, self.number, self.depth = segment.shape, Layer("dense"), 0, 0
         self.y = features.train.y.to(device)
+        if self.y.is_floating_point() and not bool(self.y.to(dtype).isfinite().all()):
+            raise LayerwiseError("the training targets hold NaN or infinity, or overflow: mend or scale them first")
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []

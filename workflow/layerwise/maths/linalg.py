@@ -260,7 +260,10 @@ class Equations:
         self.inverse_scale = inverse_scale(gram, moment)[:d]
         self.constant = d - int(self.inverse_scale.count_nonzero())
         if self.constant == d and bool(torch.isfinite(moment).all()):
-            raise LayerwiseError("all features are constant: nothing can be read out of them")
+            raise LayerwiseError(
+                "all features are constant: nothing can be read out of them: standardise the samples, so that no "
+                "activation saturates, or check the layers and the data before"
+            )
         if floor:
             most = self.inverse_scale[self.inverse_scale > 0].median() / floor
             self.inverse_scale = self.inverse_scale.clamp(max=most)

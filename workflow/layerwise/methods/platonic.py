@@ -212,7 +212,7 @@ class _Readout:
 
 
 def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
-    """Say, once a fit, where rounding costs accuracy and where a narrow layer loses the targets.
+    """Say, once a fit, where rounding costs accuracy and where a layer loses the targets.
 
     Parameters
     ----------
@@ -228,13 +228,15 @@ def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
             f"{'use float64' if dtype == 'float32' else 'standardise the features'}, or use solver ridge"
         )
         warnings.warn(LayerwiseWarning(text), stacklevel=2)
-    steps = [(before, after) for before, after in pairwise(readouts) if before.narrow]
+    steps = [(before, after) for before, after in pairwise(readouts)]
     if steps:
         before, after = max(steps, key=lambda step: step[1].error - step[0].error)
         if after.error - before.error > 0.25 * power:
+            what = "is narrower than n + k and loses" if before.narrow else "loses"
+            do = "use a larger width or beta, or more tries" if before.narrow else "standardise the features"
             text = (
-                f"platonic: {before.name} is narrower than n + k and loses the targets: the error of the read-out "
-                f"rises from {before.error:.3g} to {after.error:.3g}: use a larger width or beta, or more tries"
+                f"platonic: {before.name} {what} the targets: the error of the read-out rises from {before.error:.3g} "
+                f"to {after.error:.3g}: {do}, or lower alpha where its activation saturates"
             )
             warnings.warn(LayerwiseWarning(text), stacklevel=2)
 

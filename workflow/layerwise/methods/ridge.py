@@ -96,6 +96,7 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
         equations = Equations(moments(samples, inputs.fan_in, task.outputs, inputs.device, inputs.dtype), floor)
         driver.warn_of_constants(inputs, equations.constant)
         losses: dict[float, float] = {}
+        chosen = None
         for strength in sorted(strengths, reverse=True):
             weight = equations.solve(strength).T
             bias = equations.mean_y - weight @ (equations.mean_z + middle)
@@ -104,6 +105,10 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
             if loss < min(losses.values(), default=inf):
                 chosen, solution = strength, Solution(weight, bias)
             losses[strength] = loss
+        if chosen is None:
+            raise LayerwiseError(
+                f"{inputs.name}: no strength gives finite scores on the validation split: mend or scale the targets"
+            )
         record = {"strength": chosen, "valid_loss": {f"{s:.3g}": loss for s, loss in losses.items()}}
         return replace(solution, record={**record, "constant_features": equations.constant})
 
