@@ -73,7 +73,7 @@ class Direct:
     def identity(self) -> Solution:
         """Return the weights ``alpha Z^+``, one unit a sample."""
         return self._split(
-            self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype).to(self.z.device))
+            self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype, device=self.z.device))
         )
 
     def readout(self) -> Solution:
