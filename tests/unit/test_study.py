@@ -131,8 +131,8 @@ def test_a_digest_says_all_that_a_fit_stands_on(digest):
 
 
 def test_an_option_that_came_after_published_fits_counts_where_it_is_said(digest):
-    assert "floor" not in model.asked_of(ridge.Options())
-    assert model.asked_of(ridge.Options(floor=0.1)) == {"strengths": (), "select": "gcv", "floor": 0.1}
+    assert model.changed(ridge.Options()) == {}
+    assert model.changed(ridge.Options(floor=0.1)) == {"floor": 0.1}
     assert digest("d4/ridge") == digest("d4/ridge", segments=changed("ridge", floor=0.0))
     assert digest("d4/ridge") != digest("d4/ridge", segments=changed("ridge", floor=0.1))
 

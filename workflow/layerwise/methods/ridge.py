@@ -12,7 +12,7 @@ one Cholesky factorisation a strength, a tenth of the time each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Annotated, Literal
 
@@ -42,7 +42,7 @@ class Options(Bounded):
     select: Literal["gcv", "valid"] = "gcv"
     """What chooses the strength: ``gcv``, generalised cross-validation on the training samples, or ``valid``, the
     accuracy (of values, the squared error) on the validation split, which is faster beyond some 3,000 features."""
-    floor: Annotated[float, Ge(0)] = field(default=0.0, metadata={"later": True})
+    floor: Annotated[float, Ge(0)] = 0.0
     """Least standard deviation that a feature is scaled by before the penalty, as a share of the median of all that
     vary. A unit that all but died, and fires on a few training samples, is else blown up to the size of the others,
     and answers a test sample with hundreds. 0 scales every feature to unit variance; .1 is a good number where values

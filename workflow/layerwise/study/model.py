@@ -36,16 +36,6 @@ def changed(options: Any) -> dict[str, Any]:
     return {f.name: own for f in dataclasses.fields(options) if (own := getattr(options, f.name)) != f.default}
 
 
-def asked_of(options: Any) -> dict[str, Any]:
-    """Return the options of a fit for its digest, without those that came later and are left as they come.
-
-    A field says ``metadata={"later": True}`` where fits were published before there was such an option.
-    """
-    given = dataclasses.asdict(options)
-    later = {f.name for f in dataclasses.fields(options) if f.metadata.get("later")} - changed(options).keys()
-    return {name: value for name, value in given.items() if name not in later}
-
-
 def seed_list(given: int | list[int]) -> tuple[int, ...]:
     """Return the seeds that a study, the configuration or a verb gives: so many, from 0 on, or these.
 
@@ -226,8 +216,8 @@ class Study:
         source, options, preparation = self.dataset(name)
         return {
             "source": source,
-            "options": dataclasses.asdict(options),
-            "preparation": dataclasses.asdict(preparation),
+            "options": changed(options),
+            "preparation": changed(preparation),
             "code": identity("datasets", source),
         }
 
@@ -239,7 +229,7 @@ class Study:
         return {
             "method": segment.method,
             "layers": [parsed[w] for w in segment.layers],
-            "options": asked_of(segment.options),
+            "options": changed(segment.options),
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
         }
@@ -326,4 +316,4 @@ class Study:
 
     def _own(self, kind: str, name: str) -> str:
         view: View = getattr(self, kind)[name]
-        return digest_of([view.module, dataclasses.asdict(view.options), identity(kind, view.module)])
+        return digest_of([view.module, changed(view.options), identity(kind, view.module)])
