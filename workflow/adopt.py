@@ -21,6 +21,7 @@ import yaml
 
 from layerwise.errors import LayerwiseError
 from layerwise.study import file as study_file
+from layerwise.study import text
 
 LOCK = Path("dvc.lock")
 ABSENT = "is not in the remote; see dvc remote list, and dvc push from where it was made"
@@ -30,7 +31,7 @@ MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def adopt(name: str) -> None:
-    if not study_file.NAME.fullmatch(name):
+    if not text.NAME.fullmatch(name):
         raise LayerwiseError(f"study {name!r}: name one file of studies/, such as STUDY=quick")
     study = study_file.load(f"studies/{name}.yaml")
     locked = stages(name)

@@ -186,7 +186,7 @@ VIEWS = {
     ),
     "no panel": ({"figures": {"curves": {"panels": {}}}}, "option 'panels' is {}: it must have 1 or more items"),
     "empty panel": ({"figures": {"bars": {"panels": {"digits": {}}}}}, "'panels/digits' is {}: it must have 1 or more"),
-    "no record": ({"probes": {"density": {"every": 10, "until": 5}}}, "'every' is 10: it must be at most 'until', which is 5"),
+    "no record": ({"probes": {"density": {"every": 10, "until": 5}}}, "'every' is 10: it must be at most 'until'"),
 }
 
 

@@ -278,7 +278,7 @@ def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
     monkeypatch.chdir(made.folder)
     study = study_file.load("studies/tiny.yaml")
     fits = made.results(".made/fits.json")
-    known = {fits, *(made.folder / marker for marker, _ in what_was_made.known(study))}
+    known = {fits, *(made.folder / marker for marker, *_ in what_was_made.known(study))}
     # Files that are targets, and the records of these, are left to Snakemake.
     targets = {made.results(name) for name in study.targets()}
     before = made.files()

@@ -206,8 +206,8 @@ def test_a_lack_of_memory_is_one_line(lab, monkeypatch):
 
 
 def test_more_memory_than_there_is(lab):
-    lab.edit("dense 16", "dense 99999999999")
-    line = lab("fit", "digits", "mlp").refuses("out of memory", "fit fewer samples or narrower layers")
+    lab.edit("dense 16", "dense 999999999")
+    line = lab("fit", "digits", "mlp").refuses("its fit needs", "GiB", "fewer")
     assert len(line) < 400
 
 

@@ -38,8 +38,8 @@ def forget_what_is_gone(study: Study) -> None:
     the study asks for becomes older than all else: Snakemake goes by its parameter, and without its memory by the time.
     """
     there = list(known(study))
-    for marker, files in there:
-        if marker.is_file() and not all(file.is_file() for file in files):
+    for marker, node, files in there:
+        if marker.is_file() and not all(file.is_file() for file in files) and _tells_of(marker, node):
             store.remove(marker)
     fits, table = path(study, "fits"), home(study.name) / "fits.csv"
     if not fits.is_file():
@@ -52,24 +52,33 @@ def forget_what_is_gone(study: Study) -> None:
         store.remove(fits)
     elif record.get("digest") != study.results_digest():
         os.utime(fits, (1, 1))
-    elif not all(marker.is_file() for marker, _ in there):
+    elif not all(marker.is_file() for marker, *_ in there):
         store.remove(fits)
 
 
-def known(study: Study) -> Iterator[tuple[Path, list[Path]]]:
-    """Give each file that Snakemake knows of a study's results, with the files that lie there with it."""
+def _tells_of(marker: Path, node: Node | None) -> bool:
+    """Tell whether a marker says that a node was made: a seed or a network that is new was not, and is no loss."""
+    try:
+        return node is None or str(node) in store.read_json(marker).get("made", ())
+    except store.Damaged:
+        return True
+
+
+def known(study: Study) -> Iterator[tuple[Path, Node | None, list[Path]]]:
+    """Give each file that Snakemake knows of a study's results, the node, and the files that lie there with it."""
     for dataset in study.networks:
         folder = dataset_folder(study.name, dataset)
-        yield folder / DATASET, [folder / f"{split}.safetensors" for split in SPLITS]
+        yield folder / DATASET, None, [folder / f"{split}.safetensors" for split in SPLITS]
     for node in study.nodes():
         marker = functools.partial(study.marker, node.dataset, study.group(node.dataset, node.seed), node.path)
-        yield marker(), [node.folder / name for name in ("segment.safetensors", "fit.json", "score.json")]
+        yield marker(), node, [node.folder / name for name in ("segment.safetensors", "fit.json", "score.json")]
         if study.kept(node.path):
-            yield marker("features"), [node.folder / f"{split}.safetensors" for split in SPLITS]
+            yield marker("features"), node, [node.folder / f"{split}.safetensors" for split in SPLITS]
     for name, dataset, look in study.looks():
         for seed in study.seeds_of(dataset):
-            marker = functools.partial(study.marker, dataset, study.group(dataset, seed), "")
-            yield marker(f"probe.{name}"), [*records.seen(Node(study.name, dataset, seed, look), name)]
+            node = Node(study.name, dataset, seed, look)
+            group = study.group(dataset, seed)
+            yield study.marker(dataset, group, "", f"probe.{name}"), node, [*records.seen(node, name)]
 
 
 @contextlib.contextmanager
