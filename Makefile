@@ -57,7 +57,7 @@ lint: setup ## ruff, snakefmt, snakemake --lint, mypy, and whether golden fits v
 	mypy
 	python -m layerwise golden --check
 
-fuzz: setup ## studies, configurations and words of verbs at random, ten times as many as the default tests try
+fuzz: setup ## studies, words of verbs, records and estimators at random, many times what the default tests try
 	LAYERWISE_FUZZ=$${LAYERWISE_FUZZ:-1500} pytest -n $(CORES) tests/fuzz
 
 golden: setup ## fit the golden set, and vouch for code that gives the same weights, or raise its revision
