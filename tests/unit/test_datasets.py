@@ -17,7 +17,7 @@ from layerwise import plugins
 from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseWarning
 from layerwise.preparation import prepare as _prepare
-from layerwise.preparation.disk import read, read_split, write
+from layerwise.preparation.disk import read, write
 from layerwise.preparation.draw import deal, equal, proportional
 from layerwise.preparation.measure import measure
 from layerwise.preparation.options import Preparation, split_options
@@ -204,7 +204,6 @@ def test_what_is_written_is_what_is_read(tmp_path):
         assert split.x.dtype == torch.float32
         assert torch.equal(split.x, values(tensors[name]))
         assert torch.equal(split.y, tensors[name]["y"])
-        assert torch.equal(read_split(tmp_path, name).x, split.x)
     assert data.task == Task("onehot", 10, tuple("0123456789"))
     assert data.record["digest"] == "abc"
     assert data.features.valid is data.valid

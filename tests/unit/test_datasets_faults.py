@@ -17,7 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation import disk as _disk
 from layerwise.preparation import prepare as _prepare
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.folder import files
+from layerwise.preparation.folder import digest
 from layerwise.preparation.options import Preparation, split_options
 from layerwise.preparation.prepare import prepare
 
@@ -74,6 +74,12 @@ def load(source, root=Path("nowhere"), **given):
             r"option 'noise' is -1: it must be at least 0",
         ),
         ("toys", {"problem": "spirals", "samples": 0}, r"option 'samples' is 0: it must be at least 4"),
+        (
+            "toys",
+            {"problem": "spirals", "samples": 10**20},
+            r"'samples' is 1\d+: it must be at least 4 and at most 1\d+",
+        ),
+        ("digits", {"subset": 10, "valid": 1e308}, r"'valid' is 1e\+308: it must be at least 0 and at most 1\d+"),
         ("torchvision", {"name": "CIFAR"}, r"option 'name' is 'CIFAR'; did you mean 'CIFAR10"),
         ("imagefolder", {"folder": "x", "size": 0}, r"option 'size' is 0: it must be at least 1 and at most 1024"),
     ],
@@ -272,7 +278,7 @@ def empty(top, place):
 def test_image_folders_that_are_refused(folder, spoil, match):
     spoil(folder)
     refused(match, load, "imagefolder", folder=str(folder), size=4)
-    refused(match, files, SimpleNamespace(folder=str(folder)))
+    refused(match, digest, "imagefolder", SimpleNamespace(folder=str(folder)))
 
 
 def test_a_missing_image_folder(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from layerwise import plugins
 from layerwise.errors import LayerwiseWarning
 from layerwise.preparation.disk import read, write
-from layerwise.preparation.folder import files
+from layerwise.preparation.folder import digest, scan
 from layerwise.preparation.options import split_options
 from layerwise.preparation.prepare import prepare
 
@@ -183,7 +183,9 @@ def test_files_of_an_image_folder_are_what_it_reads(tmp_path):
     top = images(tmp_path, {"train": {"a": 2, "b": 1}, "test": {"a": 1}})
     (top / "train" / "a" / "notes.txt").write_text("no image")
     options = split_options("imagefolder", {"folder": str(top), "size": 2}, "x")[0]
-    assert files(options) == [top / p for p in ("train/a/00.png", "train/a/01.png", "train/b/00.png", "test/a/00.png")]
-    assert files(split_options("digits", {}, "x")[0]) == []
-    with pytest.warns(LayerwiseWarning, match=r"1 files are no images .*notes\.txt"):
+    rows = {name: [path for path, _ in rows] for name, rows in scan(top).splits.items()}
+    assert rows["train"] == [top / p for p in ("train/a/00.png", "train/a/01.png", "train/b/00.png")]
+    assert rows["test"] == [top / "test/a/00.png"]
+    assert digest("digits", split_options("digits", {}, "x")[0]) == ""
+    with pytest.warns(LayerwiseWarning, match=r"1 files are no images .*left out: 1 \.txt in train/a"):
         plugins.load("datasets", "imagefolder").load(options, root=top)

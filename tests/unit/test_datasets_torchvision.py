@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from layerwise import store
+from layerwise.datasets import _idx
 from layerwise.errors import LayerwiseError
 from layerwise.preparation.options import split_options
 from layerwise.preparation.prepare import prepare
@@ -115,7 +116,7 @@ def test_cifar_images_come_channels_first(tmp_path, monkeypatch):
 
     rows = {"data": planes.reshape(20, -1), "labels": [i % 10 for i in range(20)]}
     monkeypatch.setattr(kind, "train_list", [put("data_batch_1", rows)])
-    monkeypatch.setattr(kind, "test_list", [put("test_batch", rows)])
+    monkeypatch.setattr(kind, "test_list", [put("test_batch", {**rows, "data": 255 - rows["data"]})])
     meta = put("batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
     tensors, record = load("torchvision", tmp_path, name="CIFAR10", download=False)
@@ -132,7 +133,7 @@ def test_svhn_counts_its_digit_zero_as_zero(tmp_path, monkeypatch):
     told = {}
     for split in ("train", "test"):
         path = tmp_path / f"{split}_32x32.mat"
-        savemat(path, {"X": pixels, "y": (np.arange(20) % 10 + 1)[:, None]})
+        savemat(path, {"X": pixels if split == "train" else 255 - pixels, "y": (np.arange(20) % 10 + 1)[:, None]})
         told[split] = ["", path.name, md5(path.read_bytes())]
     monkeypatch.setattr(kind, "split_list", told)
     tensors, record = load("torchvision", tmp_path, name="SVHN", download=False)
@@ -146,10 +147,11 @@ def test_stl10_is_its_labelled_part(tmp_path, monkeypatch):
     folder = tmp_path / kind.base_folder
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (10, 3, 96, 96), dtype=np.uint8)  # each plane column by column
-    contents = {"X": pixels.tobytes(), "y": bytes(range(1, 11))}
+    labels = bytes(range(1, 11))
+    contents = {"train_X": pixels.tobytes(), "train_y": labels, "test_X": (255 - pixels).tobytes(), "test_y": labels}
 
     def put(name):
-        (folder / name).write_bytes(contents.get(name[-5:-4], b"unlabelled"))
+        (folder / name).write_bytes(contents.get(name.removesuffix(".bin"), b"unlabelled"))
         return [name, md5((folder / name).read_bytes())]
 
     monkeypatch.setattr(kind, "train_list", [put("train_X.bin"), put("train_y.bin"), put("unlabeled_Z.bin")])
@@ -187,6 +189,18 @@ def test_a_damaged_file_is_named_and_then_downloaded_again(mnist, spoil):
     (mnist.mirror / LABELS).write_bytes(whole)
     assert mnist_load(mnist)[1]["counts"]["train"] == 40
     assert path.read_bytes() == whole
+
+
+def test_a_file_that_cannot_be_read_is_not_to_be_deleted(mnist, monkeypatch):
+    path = mnist.raw / LABELS
+    read = _idx.verify
+    denied = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(_idx, "verify", lambda at, md5: raising(denied) if at == path else read(at, md5))
+    refused(rf"MNIST: {path}: cannot be read \(Permission denied\); check", mnist_load, mnist, download=False)
+
+
+def raising(error):
+    raise error
 
 
 def test_a_damaged_download_is_refused(mnist):

@@ -12,10 +12,11 @@ from tinystudy import edited
 
 from layerwise.study import json_schema
 from layerwise.study.schema import SCHEMAS
+from shipped import studies
 
 ROOT = SCHEMAS.parents[1]
 SCHEMA = json.loads(json_schema.FILE.read_text(encoding="utf-8"))
-FILES = [*sorted((ROOT / "studies").glob("*.yaml")), ROOT / "docs/examples/images.yaml"]
+FILES = [*studies(), ROOT / "docs/examples/images.yaml"]
 
 
 def errors(content: dict) -> list[str]:

@@ -8,10 +8,11 @@ import torch
 from sklearn.datasets import load_digits
 
 from layerwise.closed import inputs as layer_inputs
-from layerwise.closed.inputs import Inputs, demand_room, patches
+from layerwise.closed.inputs import Inputs, patches
 from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import build as layers
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import parse
 from layerwise.maths import linalg
 from layerwise.methods import dmn, pca, platonic, random, ridge

@@ -131,8 +131,14 @@ def test_fits_that_are_not_those_of_now_are_refused(spoilt):
 
 def test_a_probe_of_another_fit_is_refused(spoilt):
     path = Node("tiny", "digits", 0, "d4/ridge").folder / "spectrum.csv"
-    pd.read_csv(path).assign(digest="x").to_csv(path, index=False)
+    record = path.with_name("probe.spectrum.json")
+    before = record.read_text()
+    edit(record, digest="x")
     with pytest.raises(LayerwiseError, match=r"spectrum\.csv: of another fit"):
+        spoilt.probe("spectrum")
+    record.write_text(before)
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    with pytest.raises(LayerwiseError, match=r"spectrum\.csv: changed since it was written; run the verb probe"):
         spoilt.probe("spectrum")
     path.unlink()
     with pytest.raises(LayerwiseError, match="run the verb probe"):

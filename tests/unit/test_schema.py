@@ -9,6 +9,7 @@ import yaml
 
 from layerwise.errors import LayerwiseError
 from layerwise.study import schema
+from shipped import studies
 
 CONFIG = yaml.safe_load((schema.SCHEMAS / "config.schema.yaml").read_text())
 STUDY = yaml.safe_load((schema.SCHEMAS / "study.schema.yaml").read_text())
@@ -92,7 +93,10 @@ def test_yaml_keeps_its_types_and_order(tmp_path):
         ("a: 1\na: 2\n", "line 2 is not YAML: the key 'a' is given twice"),
         ("x:\n  a: {b: 1, b: 2}\n", "line 2 is not YAML: the key 'b' is given twice"),
         ("a: [1, 2\nb: 3\n", "line 2 is not YAML: "),
-        ("a: !!python/object/apply:os.getcwd []\n", "line 1 is not YAML: could not determine a constructor"),
+        (
+            "a: !!python/object/apply:os.getcwd []\n",
+            "line 1 is not YAML: the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd' is not",
+        ),
         ("just text", "holds no mapping"),
         ("", "holds no mapping"),
         ("[1]: 2", "line 1 is not YAML: "),
@@ -130,7 +134,6 @@ def test_a_fault_is_said_in_the_same_words_with_libyaml_and_without(tmp_path, mo
 
 
 def test_libyaml_and_pyyaml_read_the_same(monkeypatch):
-    studies = sorted((schema.SCHEMAS.parents[1] / "studies").glob("*.yaml"))
-    fast = [schema.read_yaml(path) for path in studies]
+    fast = [schema.read_yaml(path) for path in studies()]
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    assert [schema.read_yaml(path) for path in studies] == fast
+    assert [schema.read_yaml(path) for path in studies()] == fast

@@ -9,7 +9,9 @@ import sys
 import pytest
 from tinystudy import changed, edited, load, write
 
+from layerwise.methods import ridge
 from layerwise.study import file as study_file
+from layerwise.study import model
 from layerwise.study.trie import Node
 
 # ---------------------------------------------------------------- what a study says
@@ -85,7 +87,7 @@ def test_a_used_network_is_fitted_too_and_one_that_it_uses(tmp_path):
         "x": {"method": "dmn", "layers": ["conv 3 4"], "uses": ["d4/head"]},
         "y": {"method": "ridge", "layers": ["dense outputs"], "uses": ["x/ridge"]},
     }
-    study = load(tmp_path, segments=segments, networks={"digits": ["y"]}, probes={})
+    study = load(tmp_path, segments=segments, networks={"digits": ["y"]}, probes={}, figures={})
     # Each behind what it uses and what it stands on, so that they can be fitted in this order.
     assert study.paths("digits") == ["d4", "d4/head", "x", "x/ridge", "y"]
 
@@ -126,6 +128,13 @@ def test_a_digest_says_all_that_a_fit_stands_on(digest):
         digest("d4/ridge", segments=changed("ridge", method="sgd")),
     ]
     assert len({digest("d4/ridge"), *others}) == 7
+
+
+def test_an_option_that_came_after_published_fits_counts_where_it_is_said(digest):
+    assert model.changed(ridge.Options()) == {}
+    assert model.changed(ridge.Options(floor=0.1)) == {"floor": 0.1}
+    assert digest("d4/ridge") == digest("d4/ridge", segments=changed("ridge", floor=0.0))
+    assert digest("d4/ridge") != digest("d4/ridge", segments=changed("ridge", floor=0.1))
 
 
 def test_a_digest_says_nothing_of_what_a_fit_does_not_stand_on(digest):

@@ -86,7 +86,7 @@ def test_a_mistake_is_one_line(tmp_path, what):
 
 @pytest.mark.parametrize("content", [[], 5, "text", None])
 def test_what_is_no_study_is_refused(tmp_path, content):
-    refused(tmp_path, content, "holds no mapping; print a study with the verb study")
+    refused(tmp_path, content, "holds no mapping; the keys are described")
 
 
 @AWAY

@@ -120,7 +120,7 @@ def test_what_is_no_yaml_is_refused_with_its_line(tmp_path):
 def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_bytes(b"title: \xff\xfe\x00\n")
-    with pytest.raises(LayerwiseError, match="not YAML, which is text in UTF-8") as caught:
+    with pytest.raises(LayerwiseError, match="which is text in UTF-8") as caught:
         study_file.load(path)
     assert "\n" not in str(caught.value)
 
@@ -145,7 +145,7 @@ def test_an_unknown_study_names_the_nearest(tmp_path):
 
 def test_a_study_of_json_that_is_cut_short_is_refused(tmp_path):
     path = write(tmp_path, '{"title": ', "copy.json")
-    with pytest.raises(LayerwiseError, match="not a readable record"):
+    with pytest.raises(LayerwiseError, match="line 1 is not JSON: Expecting value"):
         study_file.load(path)
 
 

@@ -14,14 +14,16 @@ from tinystudy import edited, load, refused, write
 
 from layerwise import store
 from layerwise.errors import LayerwiseError
+from layerwise.results import collect
 from layerwise.results.published import verdicts
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
 from layerwise.study import works
 from layerwise.tables import published_rows
+from shipped import studies
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.yaml"))
+STUDIES = sorted(path.stem for path in studies())
 COLUMNS = {"PCA": "dmn_accuracy", "other": {"measure": "train_accuracy"}}
 BOTH = {"columns": {"train": "train_accuracy", "test": "test_accuracy"}}
 
@@ -267,7 +269,7 @@ def test_verdicts_and_published_rows_are_those_of_the_fits_beside_them(name, tmp
     """Each study, its fits.csv, its verdicts and its tables in this repository say the same."""
     monkeypatch.chdir(ROOT)
     results = StudyResults(study_file.load(f"studies/{name}.yaml"))
-    results.__dict__["fits"] = store.read_csv(ROOT / "results" / name / "fits.csv", ["digest"])
+    results.__dict__["fits"] = store.read_csv(ROOT / "results" / name / "fits.csv", ["digest"], collect.TEXT)
     made = tmp_path / "a.csv"
     store.write_csv(made, verdicts(results.study, results.fits, results.elsewhere))
     assert made.read_text() == (ROOT / "results" / name / "verdicts.csv").read_text()

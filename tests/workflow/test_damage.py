@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
 
 from layerwise import store
+from layerwise.results import made as what_was_made
+from layerwise.study import file as study_file
 
 STALE = "made for other options or by other code than the study asks for; run snakemake"
 ON_D4 = [("fit", "digits", "d4/ridge"), ("probe", "lsd", "digits", "d4/ridge")]
@@ -169,9 +173,7 @@ DAMAGED = {
     "features": ("networks/digits/seed0/d4/train.safetensors", "fit digits d4/ridge", "represent digits d4"),
     "weights": ("networks/digits/seed0/d4/segment.safetensors", "represent digits d4", "fit digits d4"),
     "record of a fit": ("networks/digits/seed0/d4/fit.json", "fit digits d4/ridge", "fit digits d4"),
-    "record of its own fit": ("networks/digits/seed0/d4/fit.json", "fit digits d4", "fit digits d4"),
     "score": ("networks/digits/seed0/mlp/score.json", "fits", "fit digits mlp"),
-    "its own score": ("networks/digits/seed0/mlp/score.json", "fit digits mlp", "fit digits mlp"),
     "record of the data": ("datasets/digits/dataset.json", "fit digits mlp", "dataset digits"),
     "samples": ("datasets/digits/train.safetensors", "fit digits mlp", "dataset digits"),
 }
@@ -202,17 +204,33 @@ def test_features_of_fewer_samples_are_refused(lab):
     path = lab.node("d4") / "train.safetensors"
     forget(lab, "d4/ridge")
     store.write_tensors(path, {"x": store.read_tensors(path)["x"][:-1]}, store.read_notes(path))
-    line = lab("fit", "digits", "d4/ridge").refuses("seed0/d4/train.safetensors: ", "samples where the data set has")
-    assert line.endswith("delete it and run again")
+    lab("fit", "digits", "d4/ridge").refuses("seed0/d4/train.safetensors: changed since it was written")
 
 
-def test_weights_of_another_shape_are_refused(lab):
+def test_weights_of_another_shape_are_refused_and_fitted_again(lab):
     path = lab.node("d4") / "segment.safetensors"
+    whole = path.read_bytes()
     store.write_tensors(path, {"0.weight": torch.zeros(2, 1, 3, 3)})
-    (lab.node("d4") / "score.json").unlink()
-    lab("fit", "digits", "d4").refuses("seed0/d4/segment.safetensors: ", "delete it and run again")
-    path.unlink()
+    forget(lab, "d4/ridge")
+    (lab.node("d4") / "test.safetensors").unlink()
+    lab("represent", "digits", "d4").refuses("seed0/d4/segment.safetensors: not the weights that fit.json tells of")
     lab.must("fit", "digits", "d4")
+    assert path.read_bytes() == whole
+    lab.must("represent", "digits", "d4")
+
+
+@pytest.mark.parametrize("how", ["half", "empty"])
+@pytest.mark.parametrize("name", ["fit.json", "score.json", "segment.safetensors"])
+def test_a_fit_makes_what_is_damaged_of_its_own_anew(lab, name, how):
+    """It is its own to write over: nobody need delete a file by hand."""
+    path = lab.node("d4") / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if how == "half" else b"")
+    lab.must("fit", "digits", "d4")
+    if name == "fit.json":  # of another time
+        assert store.read_json(path)["weights"] == json.loads(whole)["weights"]
+    else:
+        assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("text", ["", "stage,lsd\n", "not,a\ntable"], ids=["empty", "no rows", "other columns"])
@@ -250,3 +268,58 @@ def test_what_is_not_there_yet_is_named(lab, verb, gone, text):
         (lab.node("d4") / "test.safetensors").unlink()
     lab.results(gone).unlink()
     lab(*verb.split()).refuses(text)
+
+
+# ---------------------------------------------------------------- files that are gone
+
+
+def test_of_every_file_that_is_gone_snakemake_makes_anew(made, monkeypatch):
+    """Whichever file is gone, one that Snakemake knows is gone too, once it has read the study."""
+    monkeypatch.chdir(made.folder)
+    study = study_file.load("studies/tiny.yaml")
+    fits = made.results(".made/fits.json")
+    known = {fits, *(made.folder / marker for marker, *_ in what_was_made.known(study))}
+    # Files that are targets, and the records of these, are left to Snakemake.
+    targets = {made.results(name) for name in study.targets()}
+    before = made.files()
+    inner = [p for p in sorted(set(before) - targets | {fits}) if ".made" not in p.parts or p == fits]
+    inner = [p for p in inner if ".asked" not in p.parts]
+    assert len(inner) > 20
+    for path in inner:
+        whole = {p: (p.read_bytes(), p.stat()) for p in known | {path}}
+        path.unlink()
+        what_was_made.forget_what_is_gone(study)
+        owed = [p for p in known if not p.exists()]
+        for file, (content, told) in whole.items():
+            file.write_bytes(content)
+            os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+        assert fits in owed, path
+        assert path.name in ("fits.csv", "fits.json") or len(owed) == 2, (path, owed)
+    assert made.files() == before
+
+
+GONE = ["datasets", "tables/accuracy.csv"]
+GONE += [f"networks/digits/seed0/d4/{name}" for name in ("fit.json", "valid.safetensors")]
+GONE += [f"networks/digits/seed1/{name}" for name in ("mlp/score.json", "mlp/lsd.csv", "d4/ridge/segment.safetensors")]
+
+
+def test_a_run_makes_anew_what_is_gone(workplace):
+    there = set(workplace.files())
+    for name in GONE:
+        path = workplace.results(name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    workplace.snakemake("--", "tiny")
+    assert set(workplace.files()) == there
+    assert workplace.plan("tiny") == []
+
+
+def test_weights_that_were_changed_are_said_once_and_the_next_run_is_whole(workplace):
+    path = workplace.node("d4") / "segment.safetensors"
+    whole = path.read_bytes()
+    store.write_tensors(path, {k: v * 0 for k, v in store.read_tensors(path).items()})
+    (workplace.node("d4/ridge") / "lsd.csv").unlink()  # so that something reads them
+    said = workplace.snakemake("--", "tiny", check=False)
+    assert "d4/segment.safetensors: not the weights that fit.json tells of; run the study again" in said
+    workplace.snakemake("--", "tiny")
+    assert path.read_bytes() == whole
+    assert workplace.plan("tiny") == []

@@ -24,7 +24,7 @@ MAKES = {
     "dataset": ["datasets/digits"],
     "fit": [f"networks/digits/seed0/mlp/{n}" for n in ("segment.safetensors", "fit.json", "score.json")],
     "represent": [f"networks/digits/seed0/d4/{n}" for n in ("train.safetensors", "valid.safetensors")],
-    "probe": ["networks/digits/seed0/mlp/lsd.csv"],
+    "probe": [f"networks/digits/seed0/mlp/{n}" for n in ("lsd.csv", "probe.lsd.json")],
     "fits": ["fits.csv", ".made"],
     "figure": ["figures"],
     "table": ["tables"],

@@ -117,3 +117,14 @@ def test_a_run_without_snakemakes_memory_takes_nothing_old_for_new(place):
     place.snakemake("--", "tiny")
     assert digest(place) in place.results("fits.csv").read_text()
     assert json.loads((place.node("d4/ridge") / "fit.json").read_text())["options"]["strengths"] == [1.0]
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet", "all"]], ids=["plain", "quiet"])
+def test_what_a_job_said_is_shown_and_in_its_log(place, quiet):
+    """Once, in every way of running: DVC runs Snakemake quietly."""
+    place.edit("conv 3 4", "conv 3 5000")
+    said = place.snakemake(*quiet, "--", place.marker("d4"), check=False)
+    lines = [line for line in said.splitlines() if line.startswith("layerwise: network digits/seed0/d4: ")]
+    assert len(lines) == 1, said
+    assert lines[0] in (place.folder / "logs/tiny/fit/digits/seeds/d4.log").read_text().splitlines()
+    assert "Traceback" not in said

@@ -1,8 +1,10 @@
-"""The user's own images: PNG files in folders, through Snakemake."""
+"""The user's own images: PNG files of any names in folders, through Snakemake."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ networks:
   stripes: [ridge]
 """
 NODE = "results/mine/networks/stripes/seed0/ridge/node.json"
+# Names of images that mean something to Snakemake, to a shell, or are no UTF-8.
+ODD = ["scan{12}.png", "{wildcards.x}.png", "a$b.png", "q'\".png", "new\nline.png", "-rf.png", os.fsdecode(b"\xe9.png")]
 SCORE = "results/mine/networks/stripes/seed0/ridge/score.json"
 
 
@@ -36,12 +40,18 @@ def photos(empty):
     for split, number in (("train", 20), ("test", 5)):
         for kind in ("across", "down"):
             for i in range(number):
-                draw(empty.folder / "photos" / split / kind / f"{i:02}.png", kind == "across", noise)
+                name = ODD[i - 5] if 5 <= i < 5 + len(ODD) else f"{i:02}.png"
+                draw(empty.folder / "photos" / split / kind / name, kind == "across", noise)
+    (empty.folder / "photos/train/down/later.webp").write_bytes(b"")
     return empty
 
 
 def test_a_study_of_own_images(photos):
-    photos.snakemake("--", NODE)
+    said = photos.snakemake("--", NODE)
+    left_out = (
+        "1 files are no images in a class folder (.png, .jpg, .jpeg, .bmp) and were left out: 1 .webp in train/down"
+    )
+    assert f"layerwise: warning: photos: {left_out}" in said.splitlines()
     record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())
     assert record["task"]["classes"] == ["across", "down"]
     assert record["counts"] == {"train": 40, "valid": 0, "test": 10}
@@ -55,6 +65,13 @@ def test_a_study_of_own_images(photos):
     assert photos.plan(NODE) == []
     draw(photos.folder / "photos/test/down/00.png", True, np.random.default_rng(1))
     assert photos.plan(NODE) == again
+    photos.snakemake("--", NODE)
+    assert photos.plan(NODE) == []
+    other = photos.folder / "other.png"
+    draw(other, False, np.random.default_rng(2))
+    os.utime(other, (1e9, 1e9))  # taken long ago
+    shutil.copy2(other, photos.folder / "photos/test/down/00.png")
+    assert photos.plan(NODE) == again
 
     image = photos.folder / "photos/test/down/00.png"
     image.write_bytes(image.read_bytes()[:60])
@@ -62,6 +79,7 @@ def test_a_study_of_own_images(photos):
     assert "layerwise: photos/test/down/00.png: not a whole image" in said
     assert "mend the file or remove it" in said
     assert "Traceback" not in said
+    assert "01.png" not in said  # the others are not listed
     image.unlink()
     photos.snakemake("--", NODE)
     record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())

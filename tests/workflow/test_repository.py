@@ -12,8 +12,9 @@ import yaml
 from places import ROOT, make
 
 from layerwise.study import file as study_file
+from shipped import studies
 
-STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+STUDIES = studies()
 WHOLE = [path for path in STUDIES if "extends" not in yaml.safe_load(path.read_text())]
 
 

@@ -21,7 +21,11 @@ def test_a_study_ends_in_all_its_files(made):
         for path in ("mlp", "d4", "d4/ridge"):
             names = {p.name for p in made.node(path, seed).iterdir() if p.is_file() and not p.name.startswith(".")}
             # The features are of the one that the study keeps.
-            more = {f"{s}.safetensors" for s in ("train", "valid", "test")} if path == "d4" else {"lsd.csv"}
+            more = (
+                {f"{s}.safetensors" for s in ("train", "valid", "test")}
+                if path == "d4"
+                else {"lsd.csv", "probe.lsd.json"}
+            )
             assert names == {"segment.safetensors", "fit.json", "score.json", *more}
     hidden = {p.name for p in made.results().rglob(".*")}
     assert hidden == {".lock", ".made"}  # no temporary file, no half-done fit

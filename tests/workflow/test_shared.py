@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
 import torch
 from places import TINY, Workplace
 from safetensors.torch import load_file
@@ -15,10 +16,15 @@ TWO = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "layerwise"
 def test_two_processes_write_what_one_does(workplace: Workplace):
     before = load_file(workplace.node("d4") / "segment.safetensors")
     workplace.unfit("d4")
+    scored = workplace.node("d4") / "score.json"
+    score = json.loads(scored.read_text())
+    scored.unlink()  # of features: a read-out, which the first process fits alone
     done = workplace.run(sys.executable, *TWO, "d4", "--seeds", "0", "--threads", "1")
     assert "shared in" in done.stdout
     record = json.loads((workplace.node("d4") / "fit.json").read_text())
     assert record["processes"] == 2
+    again = json.loads(scored.read_text())
+    assert again["splits"]["test"]["mse"] == pytest.approx(score["splits"]["test"]["mse"], rel=1e-3)
     after = load_file(workplace.node("d4") / "segment.safetensors")
     for name in before:
         torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-6)

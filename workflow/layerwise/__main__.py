@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import sys
 import textwrap
 import warnings
@@ -18,19 +19,22 @@ from layerwise import __version__, environment, plugins, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.study import file as study_file
 from layerwise.study import model, trie
+from layerwise.study.text import one_line, short
+
+MOST_THREADS = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status, 2 for a mistake that the user can mend."""
+    environment.settle()
     parser = _parser()
     args = parser.parse_args(arguments)
     warnings.simplefilter("always", LayerwiseWarning)
     warnings.showwarning = _one_line
-    environment.same_instructions()
     try:
         args.run(args)
     except LayerwiseError as error:
-        print(f"layerwise: {error}", file=sys.stderr)
+        print(f"layerwise: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("layerwise: stopped; run the same command again to go on", file=sys.stderr)
@@ -54,7 +58,22 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:
-    print(f"{'layerwise: warning' if category is LayerwiseWarning else category.__name__}: {message}", file=sys.stderr)
+    what = "layerwise: warning" if category is LayerwiseWarning else category.__name__
+    print(f"{what}: {one_line(str(message))}", file=sys.stderr)
+
+
+def _whole(word: str) -> int:
+    """Return a whole number as it is written: 1_0 and 1e3 are none."""
+    if not re.fullmatch("-?[0-9]{1,30}", word):
+        raise argparse.ArgumentTypeError(f"{short(word)} is no whole number")
+    return int(word)
+
+
+def _threads(word: str) -> int:
+    """Return a number of threads that a machine may have."""
+    if not 1 <= (threads := _whole(word)) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{threads}: from 1 to {MOST_THREADS}")
+    return threads
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         p = verbs.add_parser(run.__name__.strip("_"), help=help, description=help, allow_abbrev=False)
         p.set_defaults(run=run)
         p.add_argument("study", help="the study file, such as studies/quick.yaml")
-        p.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the study's own")
+        p.add_argument("--seeds", nargs="+", type=_whole, metavar="SEED", help="in place of the study's own")
         p.add_argument("--left-out", action="store_true", help="the data sets that the study leaves out, and no other")
         for word in more:
             if word == "--device":
                 p.add_argument(word, default="auto", help="auto, cpu or cuda")
-                p.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+                p.add_argument("--threads", type=_threads, default=min(os.cpu_count() or 1, MOST_THREADS))
             elif word == "--done":
                 p.add_argument(
                     word, type=Path, metavar="FILE", help="write down, last, what was made: Snakemake's file"
@@ -113,6 +132,11 @@ def _plan(args: argparse.Namespace) -> model.Study:
     return study_file.load(args.study, args.seeds, args.left_out)
 
 
+def _warn_of_twins(plan: model.Study) -> None:
+    for line in study_file.twins(plan):
+        warnings.warn(line, LayerwiseWarning, stacklevel=2)
+
+
 def _dataset(args: argparse.Namespace) -> None:
     from layerwise.run import loading
 
@@ -122,17 +146,19 @@ def _dataset(args: argparse.Namespace) -> None:
 def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..., str], named: str) -> None:
     """Take a step on nodes, for every seed; then write down what was made, where that is asked for."""
     from layerwise.closed import shards
-    from layerwise.run import loading, machine, records
+    from layerwise.run import loading, machine, processes, records
 
     plan = _plan(args)
     for path in paths:
         plan.demand(args.dataset, path)
     on = machine.device(args.device)
-    if named == "fit":
-        shards.join(on)
+    if args.done:
+        _check_done(args.done)
     machine.deterministic(on, args.threads)
     machine.keep_freed_memory()
     data = loading.read_dataset(plan, args.dataset)
+    if named == "fit":
+        processes.join(on, plan, args.dataset, args.path, data)
     made: dict[str, str] = {}
     for path in paths:
         for seed in plan.seeds_of(args.dataset):
@@ -142,7 +168,19 @@ def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..
                 made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
     if made:
         store.write_json(args.done, {"made": made})
-    shards.leave()
+    processes.leave()
+
+
+def _check_done(path: Path) -> None:
+    """Refuse, before any work, a file to write down last what was made in, where there can be none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            return
+        said = "it is a folder"
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+    raise LayerwiseError(f"{path}: cannot be written ({said}); name a file after --done")
 
 
 def _fit(args: argparse.Namespace) -> None:
@@ -178,11 +216,11 @@ def _view(plan: model.Study, kind: str, name: str) -> model.View:
 
 
 def _fits(args: argparse.Namespace) -> None:
-    from layerwise.results import collect, made
+    from layerwise.results import collect, elsewhere, made
 
     plan = _plan(args)
     if args.left_out:
-        store.write_csv(plan.elsewhere, collect.collect_elsewhere(plan))
+        elsewhere.write(plan)
     else:
         try:
             table = collect.collect(plan)
@@ -232,7 +270,11 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _all(args: argparse.Namespace) -> None:
+    from layerwise.run import machine
+
     plan = _plan(args)
+    machine.device(args.device)  # one that is not there is known before any work
+    _warn_of_twins(plan)
 
     def run(verb: str, *words: str) -> None:
         if main([verb, args.study, *words]):
@@ -274,6 +316,7 @@ def _study(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     plan = _plan(args)
+    _warn_of_twins(plan)
     print(f"{plan.name}: {plan.title}; seeds {plan.seeds_in_words()}")
     for dataset, networks in plan.networks.items():
         print(f"\n{dataset}")
@@ -297,4 +340,6 @@ def _golden(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for what a terminal has no letter
     sys.exit(main())

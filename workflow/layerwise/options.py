@@ -24,6 +24,8 @@ from typing import Annotated, Any, Literal
 
 from layerwise.errors import LayerwiseError, nearest
 
+WIDEST = 2**63  # a whole number lies below it, for torch takes no larger one
+
 __all__ = ["Bounded", "Ge", "Gt", "Le", "Lt", "MinLen", "typed"]
 
 
@@ -209,7 +211,9 @@ def _typed(value: Any, hint: Any, name: str, bounds: tuple[Any, ...] = (), item:
         return None
     elif isinstance(hint, type) and type(value) is hint:
         return _check_number(value, bounds, name, item, value) if hint is int else value
-    raise LayerwiseError(f"option {name!r} is {value!r}, which is not {spelled(hint, bounds=False)}")
+    quotes = "; put it in quotes" if hint is str and isinstance(value, (bool, int, float)) else ""
+    shown = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}…"
+    raise LayerwiseError(f"option {name!r} is {shown}, which is not {spelled(hint, bounds=False)}{quotes}")
 
 
 def _plain(value: Any) -> Any:
@@ -222,6 +226,10 @@ def _check_number(number: Any, bounds: tuple[Any, ...], name: str, item: bool, v
     within = [*bounds_of(bounds)]
     endless = any(isinf(bound) for _, bound in within)
     finite = isinstance(number, int) or isfinite(number) or (endless and isinf(number))
+    if isinstance(number, int) and not -WIDEST <= number < WIDEST:
+        raise _OutOfBounds(
+            f"option {name!r} has a whole number of {number.bit_length()} bits: it must have 63 or fewer"
+        )
     if finite and all(ON_NUMBERS[kind].holds(number, bound) for kind, bound in within):
         return number
     wanted = " ".join(filter(None, ["" if finite else "a finite number", in_words(bounds)]))

@@ -57,17 +57,21 @@ def load(kind: str, name: str) -> types.ModuleType:
 def file(kind: str, name: str) -> Path:
     """Return the file of a plugin; LayerwiseError where there is none."""
     if "." not in name:
-        path = PACKAGE / kind / f"{name}.py"
-        if name.startswith("_") or not path.is_file():
+        if name not in known(kind):
             raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such {KINDS[kind]}{nearest(name, known(kind))}")
-        return path
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # no such module or parent, or a name that cannot be one
-        spec = None
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+        return PACKAGE / kind / f"{name}.py"
+    spec = None
+    if all(part.isidentifier() for part in name.split(".")) and len(name) < 1000:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):  # no such module or parent
+            pass
+        except Exception as error:  # of the parent, which runs: a plugin's own code
+            said = " ".join(str(error).split())
+            raise LayerwiseError(f"{KINDS[kind]} {name!r}: its package fails ({said}); mend it") from None
+    if spec is None or not str(spec.origin).endswith(".py") or not Path(str(spec.origin)).is_file():
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such module; install it, or put its folder on PYTHONPATH")
-    return Path(spec.origin)
+    return Path(str(spec.origin))
 
 
 @functools.cache
@@ -78,6 +82,10 @@ def options_class(kind: str, name: str) -> type:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     except SyntaxError as error:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name}, line {error.lineno}: {error.msg}") from None
+    except (ValueError, OSError) as error:
+        raise LayerwiseError(
+            f"{KINDS[kind]} {name!r}: {path.name} cannot be read as Python in UTF-8 ({error})"
+        ) from None
     found = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Options"]
     if not found:
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")

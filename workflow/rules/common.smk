@@ -7,18 +7,19 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from layerwise import environment
 from layerwise.errors import LayerwiseError
-from layerwise.preparation.folder import files
-from layerwise.results.made import forget_stale_fits
+from layerwise.preparation import folder
+from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
-from layerwise.study import model, schema
+from layerwise.study import model
+from layerwise.study.config import configured
+from layerwise.study.text import NAME
 from layerwise.study.trie import prefixes
 
 environment.pass_to_jobs()
 environment.forget_dead_runs(Path(".snakemake"))
 
 try:
-    schema.validate(config, "config", "config.yaml")
-    config = schema.with_defaults(config, "config")
+    config = configured(config)
 except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 
@@ -27,11 +28,11 @@ SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, model.
 
 
 wildcard_constraints:
-    study="[A-Za-z0-9_-]+",
-    dataset="[A-Za-z0-9_-]+",
+    study=NAME.pattern,
+    dataset=NAME.pattern,
     group="seeds|seed[0-9]+",
-    path="[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-    name="[A-Za-z0-9_-]+",
+    path=f"{NAME.pattern}([+/]{NAME.pattern})*",
+    name=NAME.pattern,
 
 
 def said(function):
@@ -50,7 +51,9 @@ def said(function):
 @functools.cache
 def study(name):
     """A study, read when it is first asked for: one that is not stops no other."""
-    return study_file.load(f"studies/{name}.yaml", config["seeds"])
+    plan = study_file.load(f"studies/{name}.yaml", config["seeds"])
+    forget_what_is_gone(plan)
+    return plan
 
 
 # ------------------------------------------------------------ where things lie
@@ -80,15 +83,6 @@ def known(wildcards):
 
 def dataset_of(plan, dataset):
     return f"results/{plan.name}/datasets/{dataset}/dataset.json"
-
-
-@said
-def images(wildcards):
-    """The user's own files, where the source of a data set reads them."""
-    return [
-        str(path).replace("{", "{{").replace("}", "}}")
-        for path in files(known(wildcards).dataset(wildcards.dataset)[1])
-    ]
 
 
 @said
@@ -174,8 +168,15 @@ def checkpoints(wildcards, name=None):
 def targets(wildcards, name=None):
     """What a whole study ends in."""
     plan = study(name or wildcards.study)
-    forget_stale_fits(plan)
+    for line in study_file.twins(plan):
+        print(f"layerwise: warning: {line}", file=sys.stderr)
     return [f"results/{plan.name}/{target}" for target in plan.targets()]
+
+
+@said
+def unknown(wildcards):
+    """Nothing: a name that no study and no rule has, and no file."""
+    raise LayerwiseError(study_file.missing(Path("studies") / f"{wildcards.name}.yaml"))
 
 
 @said
@@ -185,6 +186,11 @@ def shown(wildcards):
 
 
 # ------------------------------------------------------------ what a job is done for, as digests
+
+
+def data_root(wildcards):
+    """The folder of downloaded data sets; given by a function, its braces are no wildcards."""
+    return config["data_root"]
 
 
 @said
@@ -198,6 +204,20 @@ def seeds(wildcards):
 @said
 def dataset_digest(wildcards):
     return model.digest_of(known(wildcards).dataset_spec(wildcards.dataset))
+
+
+@functools.cache
+def _files_digest(study_name, dataset):
+    source, options, _ = study(study_name).dataset(dataset)
+    return folder.digest(source, options)
+
+
+@said
+def files_digest(wildcards):
+    """The user's own files, where a data set is made of them. As inputs of a job they would be printed with it, one by
+    one, and not be seen where an older file takes the place of one."""
+    known(wildcards)
+    return _files_digest(wildcards.study, wildcards.dataset)
 
 
 @said

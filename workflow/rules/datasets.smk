@@ -1,7 +1,5 @@
 # Data preparation: each data set of a study in its canonical form, the root of its trie.
 rule dataset:
-    input:
-        images,
     output:
         "results/{study}/datasets/{dataset}/dataset.json",
     log:
@@ -14,10 +12,12 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        root=config["data_root"],
+        root=data_root,
         digest=dataset_digest,
+        files=files_digest,
     message:
         "prepare data set {wildcards.dataset}"
     shell:
-        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root {params.root:q}"
-        " > {log} 2>&1"
+        "python -m layerwise dataset studies/{wildcards.study}.yaml {wildcards.dataset} --data-root={params.root:q}"
+        " > {log} 2>&1 || {{ cat {log} >&2; false; }}\n"
+        "grep -a '^layerwise: warning' {log} >&2 || true"

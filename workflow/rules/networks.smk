@@ -24,7 +24,7 @@ rule node:
         "fit {wildcards.path} on {wildcards.dataset}, seeds {params.seeds}"
     shell:
         "python -m layerwise fit studies/{wildcards.study}.yaml {wildcards.dataset} {wildcards.path}"
-        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1"
+        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 # Checkpoints: the features that a study keeps. DVC tracks them, and what comes after is fitted on them.
@@ -52,4 +52,4 @@ rule represent:
         "represent {wildcards.dataset} by {wildcards.path}, seeds {params.seeds}"
     shell:
         "python -m layerwise represent studies/{wildcards.study}.yaml {wildcards.dataset} {wildcards.path}"
-        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1"
+        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"

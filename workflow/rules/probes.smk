@@ -23,4 +23,4 @@ rule probe:
         "probe {wildcards.name} on {wildcards.dataset}, seeds {params.seeds}"
     shell:
         "python -m layerwise probe studies/{wildcards.study}.yaml {wildcards.name} {wildcards.dataset}"
-        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1"
+        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"

@@ -15,7 +15,7 @@ rule fits:
     message:
         "gather the fits of {wildcards.study}"
     shell:
-        "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule verdicts:
@@ -39,7 +39,7 @@ rule verdicts:
     message:
         "hold {wildcards.study} against the published values"
     shell:
-        "python -m layerwise verdicts studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise verdicts studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule figure:
@@ -66,7 +66,7 @@ rule figure:
     message:
         "draw {wildcards.name}"
     shell:
-        "python -m layerwise figure studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+        "python -m layerwise figure studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule table:
@@ -93,7 +93,7 @@ rule table:
     message:
         "make table {wildcards.name}"
     shell:
-        "python -m layerwise table studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1"
+        "python -m layerwise table studies/{wildcards.study}.yaml {wildcards.name} {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 rule report:
@@ -112,11 +112,15 @@ rule report:
     message:
         "write the report of {wildcards.study}"
     shell:
-        "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1"
+        "python -m layerwise report studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 # Targets by the name of a study's file, which is not read until one is asked for: `quick`, and for DVC its stages.
-for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule in workflow.rules)}):
+taken = {"all", *(rule.name for rule in workflow.rules)}
+for name in taken.intersection(study_file.names(Path("studies")), sys.argv[-1:]):
+    sys.exit(f"layerwise: study {name!r}: a rule of the workflow is called so; rename studies/{name}.yaml")
+
+for name in study_file.names(Path("studies"), taken):
 
     rule:
         name:
@@ -137,3 +141,15 @@ for name in study_file.names(Path("studies"), taken={"all", *(rule.name for rule
             functools.partial(gathered, name=name),
             functools.partial(seen, name=name),
             functools.partial(checkpoints, name=name),
+
+
+# Any other name that is no file: Snakemake alone would say that a rule to produce it is missing.
+rule:
+    name:
+        "study:unknown"
+    input:
+        unknown,
+    output:
+        "{name}{stage}",
+    wildcard_constraints:
+        stage="(:datasets|:networks)?",

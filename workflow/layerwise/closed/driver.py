@@ -8,19 +8,21 @@ normalisation to the statistics of its inputs, and ends a segment in the linear 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layerwise.closed import shards
-from layerwise.closed.inputs import Inputs, Solution, batch_size, demand_room
+from layerwise.closed.inputs import Inputs, Solution, batch_size
+from layerwise.closed.moments import moments
 from layerwise.contract import Features, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import build as layers
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import Layer, out_shape, parse
-from layerwise.maths.linalg import STRENGTHS, Gram, ridge
+from layerwise.maths.linalg import ROUGH, STRENGTHS, ridge
 
 Solve = Callable[[Inputs], Solution]
 
@@ -52,6 +54,7 @@ def fit(
     """
     if not len(features.train):
         raise LayerwiseError("the training split is empty: there is nothing to fit on")
+    layers.foresee(segment.layers, segment.shape, segment.outputs)
     inputs = Inputs(segment, features, device, dtype or features.train.dtype)
     parsed = [parse(word) for word in segment.layers]
     records = []
@@ -76,16 +79,20 @@ def fit(
     return nn.Sequential(*inputs.modules).eval(), tuple(inputs.words), records
 
 
-def ridge_readout(strengths: Sequence[float] = STRENGTHS) -> Solve:
-    """Return the linear read-out by ridge, its strength by generalised cross-validation, from one streamed Gram."""
+def ridge_readout(strengths: Sequence[float] = STRENGTHS, floor: float = 0.0) -> Solve:
+    """Return the linear read-out by ridge, its strength by generalised cross-validation, from one streamed Gram.
+
+    `floor` is that of `linalg.Equations`.
+    """
 
     def solve(inputs: Inputs) -> Solution:
         outputs = inputs.task.outputs
         demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, a copy, vectors, work space
-        gram = Gram(inputs.fan_in, outputs, inputs.device)
-        for rows, samples in inputs.rows():
-            gram.add(rows, inputs.task.targets(inputs.y[samples], torch.float64))
-        found = ridge(shards.gathered(gram), strengths)
+
+        def samples() -> Iterator[tuple[Tensor, Tensor]]:
+            return ((rows, inputs.task.targets(inputs.y[at], torch.float64)) for rows, at in inputs.rows())
+
+        found = ridge(moments(samples, inputs.fan_in, outputs, inputs.device), strengths, floor)
         warn_of_constants(inputs, found.constant)
         record = {key: getattr(found, key) for key in ("strength", "gcv", "error", "lsd")}
         return Solution(found.weight, found.bias, {**record, "constant_features": found.constant})
@@ -114,14 +121,23 @@ def _normalise(inputs: Inputs, layer: Layer) -> nn.Module:
     """Return batch normalisation with the exact statistics of its inputs."""
     norm = layers.make(layer, inputs.shape).to(inputs.device, inputs.dtype)
     assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
-    total = square = torch.zeros(norm.num_features, dtype=torch.float64, device=inputs.device)
-    count = 0
-    for batch in inputs.samples(batch_size(inputs.device, prod(inputs.shape))):
-        values = batch.double().transpose(0, 1).flatten(1)  # (features, rows)
-        total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
-    shards.add(total, square)
-    count = shards.total(count, inputs.device)
-    mean = total / count
-    norm.running_mean = mean.to(inputs.dtype)
-    norm.running_var = (square / count - mean.square()).clamp(min=0).to(inputs.dtype)
+
+    def sums(about: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Return the means of all values of each feature less a number, and of the squares of these."""
+        total = square = torch.zeros(norm.num_features, dtype=torch.float64, device=inputs.device)
+        count = 0
+        for batch in inputs.samples(batch_size(inputs.device, prod(inputs.shape))):
+            values = batch.double().transpose(0, 1).flatten(1) - about  # (features, rows)
+            total, square, count = total + values.sum(1), square + values.square().sum(1), count + values.shape[1]
+        shards.add(total, square)
+        count = shards.total(count, inputs.device)
+        return total / count, square / count
+
+    mean, square = sums(0.0)
+    variance = (square - mean.square()).clamp(min=0)
+    rough = variance <= ROUGH[torch.float64] * square
+    if bool((rough & (square > 0)).any()):  # far from the origin beside their spread, or constant: a second pass
+        moved, square = sums(mean[:, None])
+        variance = torch.where(rough, square - moved.square(), variance)
+    norm.running_mean, norm.running_var = mean.to(inputs.dtype), variance.to(inputs.dtype)
     return norm.eval()

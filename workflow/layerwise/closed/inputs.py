@@ -6,7 +6,6 @@ convolution) that its weights are multiplied with. They are pushed through the l
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -54,6 +53,8 @@ class Inputs:
         self.task, self.device, self.dtype = features.task, device, dtype
         self.shape, self.layer, self.number, self.depth = segment.shape, Layer("dense"), 0, 0
         self.y = features.train.y.to(device)
+        if self.y.is_floating_point() and not bool(self.y.to(dtype).isfinite().all()):
+            raise LayerwiseError("the training targets hold NaN or infinity, or overflow: mend or scale them first")
         self.modules: list[nn.Module] = []
         self.words: list[str] = []
         self.following: list[Layer] = []
@@ -239,18 +240,27 @@ class Inputs:
         for batch, samples in self.batches():
             yield push(parts, batch, max(prod(self.shape), prod(largest))).flatten(1), samples
 
+    @property
+    def width_after(self) -> int:
+        """Number of features of a sample behind the layer and the activations and pools that follow it."""
+        shape = out_shape(self.layer.with_width(self.width), self.shape)
+        for layer in self.following:
+            shape = out_shape(layer, shape)
+        return prod(shape)
+
     def place(self, solution: Solution) -> nn.Module:
         """Return the layer's module with the weights of a solution."""
         width = len(solution.weight)
         module = layers.make(self.layer.with_width(width), self.shape)
         weight = solution.weight.to(self.device, self.dtype).reshape(module.weight.shape)  # type: ignore[arg-type]
-        bias = torch.zeros(width) if solution.bias is None else solution.bias
-        if not bool(torch.isfinite(weight).all()):
+        bias = solution.weight.new_zeros(width) if solution.bias is None else solution.bias
+        bias = bias.to(self.device, self.dtype)
+        if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             raise LayerwiseError(
                 f"{self.name}: the weights are not finite: scale the inputs of the layer, or use float64"
             )
         module.weight = nn.Parameter(weight.contiguous())
-        module.bias = nn.Parameter(bias.to(self.device, self.dtype))
+        module.bias = nn.Parameter(bias)
         return module.eval()
 
     def append(self, layer: Layer, module: nn.Module | None = None) -> None:
@@ -278,19 +288,6 @@ def patches(x: Tensor, layer: Layer) -> Tensor:
         columns = columns - columns.mean(dim=0)
         columns = columns * (columns.square().mean(dim=0) + layer.contrast).rsqrt()
     return columns.permute(1, 2, 0)
-
-
-def demand_room(numbers: int, device: torch.device, name: str) -> None:
-    """Refuse, with the sizes, a step that holds so many float64 numbers where memory cannot."""
-    if device.type == "cuda":
-        room = torch.cuda.mem_get_info(device)[1]
-    else:
-        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if 8 * numbers > room:
-        raise LayerwiseError(
-            f"{name}: its fit needs {8 * numbers / 2**30:.0f} GiB and the {device.type} has {room / 2**30:.0f} GiB: "
-            "pool the features, use fewer filters, or fewer samples"
-        )
 
 
 def batch_size(device: torch.device, numbers: int) -> int:

@@ -7,31 +7,35 @@ process alone, the usual case, shares nothing, and every function here is then t
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, distributed
 
 from layerwise.contract import Split
+from layerwise.errors import LayerwiseError
 from layerwise.maths.linalg import Gram
 
-
-def join(device: torch.device) -> None:
-    """Join the other processes that ``torchrun`` started, if it did; a GPU each where fits run on GPUs."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+_alone = ContextVar("alone", default=False)
 
 
-def leave() -> None:
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let the fits of the body be of this process alone, whatever it shares with others for its own purposes."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def size() -> int:
     """Return the number of processes that share a fit."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if _alone.get() or not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
 
 
 def rank() -> int:
@@ -40,9 +44,17 @@ def rank() -> int:
 
 
 def add(*tensors: Tensor) -> None:
-    """Replace each tensor by its sum over the processes."""
+    """Replace each tensor by its sum over the processes; LayerwiseError on all that are left where one ended."""
     for tensor in tensors if size() > 1 else ():
-        distributed.all_reduce(tensor)
+        try:
+            distributed.all_reduce(tensor)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            raise LayerwiseError(
+                f"process {rank()} of {size()}: another process of this fit ended, or cannot be reached; see what it "
+                "said, and run the same command again"
+            ) from None
 
 
 def total(count: int, device: torch.device) -> int:
@@ -56,6 +68,9 @@ def gathered(gram: Gram) -> Gram:
     """Return the Gram of the samples of all processes."""
     add(gram.second, gram.sums)
     gram.n = total(gram.n, gram.second.device)
+    if size() > 1:
+        distributed.all_reduce(gram.low, distributed.ReduceOp.MIN)
+        distributed.all_reduce(gram.high, distributed.ReduceOp.MAX)
     return gram
 
 

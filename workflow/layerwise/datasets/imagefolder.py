@@ -1,30 +1,27 @@
 """The user's own images: ``<folder>/train/<class>/*.png`` and ``<folder>/test/<class>/*.png``, all made one size.
 
-PNG, JPEG and BMP files count as images. A folder ``valid`` beside the two is the validation split; without it the
-option ``valid`` of the preparation takes one from train. Classes are the folders of ``train``, sorted by name.
+PNG, JPEG and BMP files count as images, also in folders within a class. A folder ``valid`` beside the two is the
+validation split; without it the option ``valid`` of the preparation takes one from train. Classes are the folders of
+``train``, sorted by name.
 """
 
 from __future__ import annotations
 
-import struct
+import os
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from layerwise.contract import Raw, Task
+from layerwise.datasets._image import check_image, read_image
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.options import Bounded, Ge, Le
-from layerwise.preparation.folder import IMAGES, scan
-
-# What Pillow raises for files of all sorts that are damaged.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+from layerwise.preparation.folder import Found, scan, shown
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,8 @@ class Options(Bounded):
     """Height and width in pixels to which every image is resized (its sides are not kept in proportion)."""
     grey: bool = False
     """One grey channel in place of red, green and blue."""
+    background: Literal["none", "black", "grey", "white"] = "none"
+    """What transparent pixels are put on; none refuses images that have some."""
 
 
 def load(options: Options, *, root: Path) -> Raw:
@@ -46,32 +45,37 @@ def load(options: Options, *, root: Path) -> Raw:
         For a folder without images, an unknown class in test, and a file that cannot be read: it is named.
     """
     found = scan(options.folder)
-    if found.ignored:
-        text = f"{options.folder}: {len(found.ignored)} files are no images ({', '.join(IMAGES)}) and were left out"
-        warnings.warn(f"{text}, such as {found.ignored[0]}", LayerwiseWarning, stacklevel=2)
-    splits = {name: _read(rows, options) for name, rows in found.splits.items()}
+    _demand_memory(found, options)
+    for rows in found.splits.values():  # in seconds, what else would show after many minutes of reading
+        for path, _ in rows:
+            check_image(path)
+    odd: dict[str, list[Path]] = {}
+    splits = {name: _read(rows, options, odd) for name, rows in found.splits.items()}
+    told = [f"{shown(paths[0])}: {text} (so in {len(paths)} images)" for text, paths in odd.items()]
+    for text in [*found.warnings, *told]:
+        warnings.warn(text, LayerwiseWarning, stacklevel=2)
     task = Task("onehot", len(found.classes), found.classes)
-    notes = {"left_out": len(found.ignored)}
+    notes = {"left_out": found.left_out}
     return Raw(splits["train"], splits["test"], task, valid=splits.get("valid"), scale=255.0, notes=notes)
 
 
-def _read(rows: list[tuple[Path, int]], options: Options) -> tuple[Tensor, Tensor]:
-    """Read the images of one split."""
+def _demand_memory(found: Found, options: Options) -> None:
+    """Demand that the images fit into this machine's memory: as bytes, and as the float32 that fits take in."""
+    number, channels = sum(map(len, found.splits.values())), 1 if options.grey else 3
+    held = number * channels * options.size**2
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 5 * held > memory:
+        raise LayerwiseError(
+            f"{shown(options.folder)}: {number:,} images of {channels} x {options.size} x {options.size} take "
+            f"{5 * held / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f}; set a smaller size"
+        )
+
+
+def _read(rows: list[tuple[Path, int]], options: Options, odd: dict[str, list[Path]]) -> tuple[Tensor, Tensor]:
+    """Read the images of one split; `odd` gathers what is odd about them."""
     x = np.empty((len(rows), 1 if options.grey else 3, options.size, options.size), np.uint8)
     for image, (path, _) in zip(x, rows, strict=True):
-        image[:] = read_image(path, options.size, options.grey)
+        image[:], told = read_image(path, options.size, options.grey, options.background)
+        for text in told:
+            odd.setdefault(text, []).append(path)
     return torch.from_numpy(x), torch.tensor([label for _, label in rows])
-
-
-def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
-    """Read one image as ``(C, size, size)`` uint8, turned as its camera says."""
-    try:
-        with Image.open(path) as file:
-            if file.mode in ("F", "I") or file.mode.startswith("I;"):  # Pillow would cut these off at 255
-                raise LayerwiseError(f"{path}: an image of more than 8 bits a channel; save it with 8 bits")
-            image = ImageOps.exif_transpose(file).convert("L" if grey else "RGB")
-    except BROKEN as error:
-        text = " ".join(str(error).split())
-        raise LayerwiseError(f"{path}: not a whole image ({text}); mend the file or remove it") from None
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)

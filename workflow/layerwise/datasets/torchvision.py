@@ -121,8 +121,9 @@ def _lacking(kind: Any, root: Path, hint: str) -> LayerwiseError:
         except FileNotFoundError:
             return LayerwiseError(f"{kind.__name__}: no file {path}; {hint} ({where})")
         except FAILURES as error:
-            text = getattr(error, "strerror", None) or error
-            return LayerwiseError(f"{kind.__name__}: {path}: {text}; delete it, then {hint} ({where})")
+            reason = getattr(error, "strerror", None)
+            what = f"cannot be read ({reason}); check its permissions, or" if reason else f"{error}; delete it, then"
+            return LayerwiseError(f"{kind.__name__}: {path}: {what} {hint} ({where})")
     return LayerwiseError(f"{kind.__name__}: its files in {root} cannot be read; {hint} ({where})")
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError
-from layerwise.options import Bounded, Ge, Gt, Lt
+from layerwise.options import Bounded, Ge, Gt, Le, Lt
 
 SQUARES = 8  # thesis section 5.4.2
 SIGNS = Task("signs", 1, ("-1", "+1"))
@@ -44,9 +44,9 @@ SIGNS = Task("signs", 1, ("-1", "+1"))
 class Options(Bounded):
     problem: Literal["sinusoid", "spirals", "checkerboard", "halves", "wave"]
     """Which toy."""
-    samples: Annotated[int, Ge(4)] = 5000
+    samples: Annotated[int, Ge(4), Le(10**9)] = 5000
     """Number of training points."""
-    test_samples: Annotated[int, Ge(2)] = 1000
+    test_samples: Annotated[int, Ge(2), Le(10**9)] = 1000
     """Number of test points; for the sinusoid less than `samples`, since one lies between two of those."""
     turns: Annotated[float, Gt(0)] = 1.75
     """Turns of each spiral (spirals only)."""

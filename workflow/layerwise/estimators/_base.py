@@ -16,16 +16,26 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerwise import plugins
+from layerwise.closed import shards
 from layerwise.contract import Features, Segment, Source, Split, Task
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.estimators._batches import HEAD, BatchSource
+from layerwise.estimators._checks import (
+    FLOATS,
+    Common,
+    as_array,
+    demand_layers,
+    demand_scale,
+    demand_small,
+    one_line,
+)
+from layerwise.estimators._settings import PLAIN
 from layerwise.layers import build as layer_tools
 from layerwise.options import hints, spelled, typed
 from layerwise.run import machine
-
-FLOATS = (np.float64, np.float32)
 
 C = TypeVar("C", bound="Network")
 
@@ -42,7 +52,7 @@ ATTRIBUTES = """Attributes
     layers_ : tuple of str
         The layer words with all widths filled in.
     record_ : dict
-        What the method says of its fit.
+        What the method says of its fit; errors of a regressor are in units of the targets' spread.
     n_features_in_ : int
         Number of columns of ``X``."""
 
@@ -92,10 +102,17 @@ def documented(cls: type[C]) -> type[C]:
     return cls
 
 
+def _listed(value: Any) -> Any:
+    """Return an array of numbers or texts, as ``np.logspace`` makes one, as a list."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 class Network(BaseEstimator):
     """A segment that a method fits, in scikit-learn's conventions."""
 
     _method: ModuleType
+    _sums: Any = np.float64  # what squares of X are summed in; None for the type of X
+    _in_steps = False  # samples go through all layers in mini-batches, and are held nowhere in between
     _ending: str = ""
     layers: Sequence[str] = ()
     image_shape: tuple[int, ...] | None = None
@@ -103,29 +120,79 @@ class Network(BaseEstimator):
     random_state: Any = None
     validation_fraction: float = 0.1
 
+    def _validated(self, X: Any, y: Any = "no_validation", **how: Any) -> Any:
+        """Return X, or X and y, as scikit-learn checks them, with an X that can be computed with."""
+        X, y = as_array(X), as_array(y)
+        if isinstance(X, np.ndarray) and X.dtype.kind in "mM":
+            raise ValueError("X holds dates: give numbers, such as days since a first one")
+        with one_line():
+            checked = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, **how)
+        x = checked if isinstance(y, str) else checked[0]
+        demand_scale(x, self._sums or x.dtype, "X")
+        return checked
+
     def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
         method, name = self._method, type(self).__name__
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(method.Options)}
+        given = {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
         try:
             options = typed(method.Options, given, name, method.__name__)
+            demand_small(options, name)
+            at_once = min(options.batch, len(train)) if self._in_steps else 1
+            held = at_once if self._in_steps or train.streams else len(train)
+            demand_layers(words, train.shape, task.outputs, held, at_once)
             device = machine.device(self.device)
-            train, valid = self._hold_out(train, task, seed)
-            segment = Segment(words, train.shape, task.outputs)
-            features = Features(train, valid, task).to(device)
-            fitted = method.fit(segment, features, options, seed=seed, device=device)
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            with PLAIN.applied(), shards.alone():
+                held, valid = self._hold_out(train, task, seed)
+                segment = Segment(words, train.shape, task.outputs)
+                features = Features(held, valid, task).to(device)
+                fitted = method.fit(segment, features, options, seed=seed, device=device)
+                module = self._finished(fitted.module.cpu())
+                self._look_back(module, train.head if isinstance(train, BatchSource) else train.x[:HEAD])
         except LayerwiseError as error:
             raise ValueError(str(error)) from None
-        self.module_, self.layers_, self.record_ = fitted.module.cpu(), fitted.layers, fitted.record
+        except torch.linalg.LinAlgError as error:
+            text = str(error).splitlines()[0]
+            raise ValueError(f"{name}: the fit broke down, {text}: scale X, as by a StandardScaler") from None
+        except RuntimeError as error:  # torch has no type of its own for memory of the CPU
+            if "allocate memory" not in str(error) and "out of memory" not in str(error):
+                raise
+            raise ValueError(f"{name}: the fit does not fit into memory: use smaller layers") from None
+        self.module_, self.layers_, self.record_ = module, fitted.layers, fitted.record
         return self
+
+    def _finished(self, module: nn.Sequential) -> nn.Sequential:
+        """Return the fitted module as the estimator keeps it."""
+        return module
+
+    def _look_back(self, module: nn.Sequential, x: Tensor) -> None:
+        """Refuse a fit whose weights are not finite, or what it makes of training samples, and of points between."""
+        weights = all(bool(torch.isfinite(each).all()) for each in module.state_dict().values())
+        outputs = layer_tools.apply(module, torch.cat([x, (x + x.roll(1, 0)) / 2]))
+        if not weights or not torch.isfinite(outputs).all():
+            raise LayerwiseError(
+                f"{type(self).__name__}: the fit is not finite in {str(outputs.dtype)[6:]}: scale X and y, as by a "
+                "StandardScaler, or give them as float64"
+            )
+        self._look_between(outputs)
+
+    def _look_between(self, outputs: Tensor) -> None:
+        """Warn where a fit runs away, by its outputs at training samples and at points between."""
 
     def _words(self) -> tuple[str, ...]:
         if isinstance(self.layers, str):
             raise ValueError(
                 f"layers is the text {self.layers!r}: give a sequence of words, such as ('dense 64', 'relu')"
             )
-        return tuple(self.layers)
+        return self._common().layers
+
+    def _common(self) -> Common:
+        given = {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(Common)}
+        try:
+            return typed(Common, given, type(self).__name__, "estimator")
+        except LayerwiseError as error:
+            raise ValueError(str(error)) from None
 
     def _validates(self) -> bool:
         """Tell whether the fit looks at a validation split."""
@@ -150,7 +217,8 @@ class Network(BaseEstimator):
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""
-        shape = x.shape[1:] if self.image_shape is None else tuple(self.image_shape)
+        given = self._common().image_shape
+        shape = x.shape[1:] if given is None else given
         if prod(shape) != x.shape[1] or len(shape) not in (1, 3):
             raise ValueError(
                 f"image_shape {shape} is not that of {x.shape[1]} features: give (channels, height, width)"
@@ -160,7 +228,12 @@ class Network(BaseEstimator):
     def _apply(self, X: Any) -> Tensor:
         """Return what the fitted module gives for the rows of X, on the CPU."""
         check_is_fitted(self)
-        x = self._tensor(validate_data(self, X, dtype=FLOATS, reset=False))
-        device = machine.device(self.device)
-        module = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
-        return layer_tools.apply(module, x, device=device)
+        with one_line():
+            rows = validate_data(self, as_array(X), dtype=FLOATS, reset=False)
+        x, device = self._tensor(rows), machine.device(self.device)
+        with PLAIN.applied():
+            module = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
+            outputs = layer_tools.apply(module, x, device=device)
+        if not torch.isfinite(outputs).all():
+            raise ValueError(f"{type(self).__name__}: X overflows in the network: scale it as in fit")
+        return outputs

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from torch import nn
 
 from layerwise.contract import Task
-from layerwise.estimators._base import FLOATS, Network
+from layerwise.errors import LayerwiseWarning
+from layerwise.estimators._base import Network
+from layerwise.estimators._checks import classes_of, demand_one_type, demand_scale, one_line
 from layerwise.layers import build as layer_tools
+
+FAR = 100  # times as far from the mean as any target: predictions that no fit means
 
 
 class Predictor(Network):
@@ -40,14 +45,14 @@ class NetworkClassifier(ClassifierMixin, Predictor):
         y : array-like of shape (n_samples,)
             Their classes, of any type.
         """
-        x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
+        demand_one_type(y)
+        x, y = self._validated(X, y)
         labels, task = self._task(y)
         return self._fit_scores(x, labels, task)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the numbers of the classes ``(N,)``, and the task that they pose."""
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        self.classes_, labels = classes_of(y)
         count = len(self.classes_)
         if count < 2:
             raise ValueError(f"{type(self).__name__} needs samples of two classes or more; y holds one class")
@@ -75,7 +80,7 @@ class NetworkRegressor(RegressorMixin, Predictor):
     """A regressor of one or several targets."""
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit the network to values.
+        """Fit the network to values, which are brought to zero mean and unit spread on the way.
 
         Parameters
         ----------
@@ -84,15 +89,46 @@ class NetworkRegressor(RegressorMixin, Predictor):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their values.
         """
-        x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
-        values, task = self._task(np.asarray(y, dtype=x.dtype))
-        return self._fit_scores(x, values, task)
+        x, y = self._validated(X, y, multi_output=True, y_numeric=True)
+        values, task = self._task(y)
+        return self._fit_scores(x, values.astype(x.dtype), task)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
-        """Return the values ``(N, outputs)``, and the task that they pose."""
+        """Return the values ``(N, outputs)`` less their mean, in units of their spread, and the task that they pose.
+
+        Methods draw weights and choose strengths for targets of about one. `_finished` takes the scale back.
+        """
         self._one_dimensional = y.ndim == 1
-        y = np.array(y).reshape(len(y), -1)
-        return y, Task("values", y.shape[1])
+        with one_line():
+            y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        demand_scale(y, np.float64, "y")
+        constant = np.ptp(y, axis=0) == 0
+        self._mean = np.where(constant, y[0], y.mean(axis=0))
+        self._spread = np.where(constant, 1.0, y.std(axis=0))
+        scaled = (y - self._mean) / self._spread
+        self._reach = float(np.abs(scaled).max())
+        return scaled, Task("values", y.shape[1])
+
+    def _finished(self, module: nn.Sequential) -> nn.Sequential:
+        """Let the last layer give values in the units of `y`, its new weights computed in float64."""
+        last, mean, spread = module[-1], torch.from_numpy(self._mean), torch.from_numpy(self._spread)
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.copy_(last.weight.double() * spread[:, None])
+            last.bias.copy_(last.bias.double() * spread + mean)
+        return module
+
+    def _look_between(self, outputs: torch.Tensor) -> None:
+        reach = float(np.abs((outputs.double().numpy() - self._mean) / self._spread).max())
+        if reach > FAR * max(self._reach, 1.0):
+            warnings.warn(
+                LayerwiseWarning(
+                    f"{type(self).__name__}: at training samples, or half way between two, predictions are "
+                    f"{reach / max(self._reach, 1.0):.0e} times as far from the mean of y as any y: do not trust them; "
+                    "scale X, use solver ridge or a larger strength, or fewer units"
+                ),
+                stacklevel=2,
+            )
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the values of the rows of X, of the shape of `y` in `fit`."""

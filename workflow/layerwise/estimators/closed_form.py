@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
+from sklearn.utils import check_X_y
 
 from layerwise.estimators._base import documented, parameters
-from layerwise.estimators._batches import Batches, BatchSource, first_pass, passes
+from layerwise.estimators._batches import Batches, BatchSource, Passes
+from layerwise.estimators._checks import FLOATS, demand_one_type, demand_scale, one_line
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
 
 
 class _Platonic(Predictor):
     _method = platonic
-    __init__ = parameters(platonic, layers=("dense 32", "tanh"), image_shape=None, device="auto", random_state=None)
+    # The solver that rounding does not break, and hidden targets in the linear range of tanh for standardised X.
+    __init__ = parameters(
+        platonic,
+        layers=("dense 32", "tanh"),
+        alpha=0.1,
+        solver="ridge",
+        image_shape=None,
+        device="auto",
+        random_state=None,
+    )
 
     def fit_batches(self, batches: Batches) -> Self:
         """Fit the network to samples that come in batches, where memory does not hold them all.
@@ -28,14 +40,26 @@ class _Platonic(Predictor):
         ----------
         batches : iterable of (X, y), or function that returns one
             To be gone through several times, each time with the same samples in the same order, such as a list or a
-            DataLoader without shuffling. Random augmentation of X is welcome. A sample of any shape is taken as a row.
+            DataLoader without shuffling: labels that differ from those of the first pass are refused. X may differ, for
+            random augmentation is welcome. A sample of any shape is taken as a row; a batch without samples is skipped.
         """
-        start = passes(batches)
-        empty, y = first_pass(start)
-        values, task = self._task(y)  # of the classifier or the regressor
-        self.n_features_in_ = empty.shape[1]
-        train = BatchSource(start, self._tensor, torch.from_numpy(values), self._tensor(empty))
+        passes = Passes(batches, self._checked_batch)
+        demand_scale(passes.head, self._sums, "X")
+        values, task = self._task(passes.y)  # of the classifier or the regressor
+        if values.dtype.kind == "f":
+            values = values.astype(passes.head.dtype)
+        if hasattr(self, "feature_names_in_"):  # of an earlier fit to a data frame
+            del self.feature_names_in_
+        self.n_features_in_ = passes.head.shape[1]
+        train = BatchSource(passes, self._tensor, torch.from_numpy(values), self._tensor(passes.head))
         return self._fit_segment(self._ended_words(), train, task)
+
+    def _checked_batch(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        values = isinstance(self, NetworkRegressor)
+        if not values:
+            demand_one_type(y)
+        with one_line():
+            return check_X_y(x, y, dtype=FLOATS, allow_nd=True, multi_output=values, y_numeric=values, estimator=self)
 
 
 @documented

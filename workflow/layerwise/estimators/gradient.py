@@ -16,6 +16,8 @@ from layerwise.methods import sgd
 
 class _SGDNetwork(Predictor):
     _method = sgd
+    _sums = None
+    _in_steps = True
     __init__ = parameters(
         sgd,
         layers=("dense 64", "relu"),

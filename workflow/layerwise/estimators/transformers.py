@@ -7,11 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from layerwise.contract import Task
-from layerwise.estimators._base import FLOATS, Network, documented, parameters
+from layerwise.estimators._base import Network, documented, parameters
+from layerwise.estimators._checks import classes_of, demand_one_type
 from layerwise.layers import build as layer_tools
 from layerwise.methods import dmn, pca, random
 
@@ -29,7 +28,7 @@ class SegmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Netw
         y : ignored
             There for the sake of pipelines.
         """
-        x = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+        x = self._validated(X)
         return self._fit_features(x, np.zeros(len(x), dtype=np.int64), Task("onehot", 1, ("all",)))
 
     def transform(self, X: Any) -> np.ndarray:
@@ -44,7 +43,7 @@ class SegmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Netw
     def _fit_features(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
         words = self._words()
         for word in words:
-            if "outputs" in str(word).split():
+            if "outputs" in word.split():
                 raise ValueError(
                     f"layer {word!r}: a transformer gives features; leave scores to a classifier behind it"
                 )
@@ -110,9 +109,9 @@ class DensityMatrixTransformer(SegmentTransformer):
         y : array-like of shape (n_samples,)
             Their classes.
         """
-        x, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        demand_one_type(y)
+        x, y = self._validated(X, y)
+        self.classes_, labels = classes_of(y)
         task = Task("onehot", len(self.classes_), tuple(map(str, self.classes_)))
         return self._fit_features(x, labels.astype(np.int64), task)
 

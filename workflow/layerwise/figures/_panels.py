@@ -146,15 +146,34 @@ def over(table: pd.DataFrame, by: str, column: str, logarithmic: bool = False) -
 
 def line(ax: Axes, told: pd.DataFrame, label: str, colour: Colour, **style) -> None:
     """Draw a mean with the band around it."""
-    ax.plot(told.index, told["mean"], label=label, color=colour, **style)
+    ax.plot(told.index, told["mean"], label=entry(label), color=colour, **style)
     ax.fill_between(told.index, told["low"], told["high"], color=colour, alpha=0.18, lw=0)
 
 
-def legend(axes: Sequence[Axes], **style) -> None:
-    """Write one legend for all panels to the right of them: each name once, what has bars before mere lines."""
+# matplotlib keeps a label that is empty or begins with an underscore out of legends: one with this letter, which takes
+# no room, in front is in, and the legend itself is written without.
+_JOINER = "\N{WORD JOINER}"
+
+
+def entry(label: str) -> str:
+    """Return what to give matplotlib as the ``label`` of a line or a bar, so that the legend has it whatever it is."""
+    return label if label and not label.startswith("_") else _JOINER + label
+
+
+def legend(axes: Sequence[Axes], order: Sequence[str] = (), **style) -> None:
+    """Write one legend for all panels to the right of them: each name once, what has bars before mere lines.
+
+    Parameters
+    ----------
+    order
+        The names, where they stand in another order.
+    """
     named: dict[str, Any] = {}
     for handle, name in (pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)):
-        named.setdefault(name, handle)
-    order = sorted(named, key=lambda name: isinstance(named[name], Line2D))
+        named.setdefault(name.removeprefix(_JOINER), handle)
+    order = list(dict.fromkeys(order)) or sorted(named, key=lambda name: isinstance(named[name], Line2D))
     if named:
-        axes[0].figure.legend([named[n] for n in order], order, loc="outside right upper", **style)
+        handles, names = [named[n] for n in order], [entry(n) for n in order]
+        drawn = axes[0].figure.legend(handles, names, loc="outside right upper", **style)
+        for text, name in zip(drawn.get_texts(), order, strict=True):
+            text.set_text(name)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from layerwise.figures._panels import empty, legend, ran, runs
+from layerwise.figures._panels import empty, entry, legend, ran, runs
 from layerwise.figures._style import bar, decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.results.study_results import StudyResults
 
@@ -45,7 +45,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         y, y_half = reached[path]
         across, up = bar(x, x_half), bar(y, y_half, logarithmic=measure == "mse")
         ax.errorbar(x, y, xerr=across, yerr=up, fmt="none", ecolor=look[path].colour, elinewidth=0.9)
-        ax.plot(x, y, look[path].marker, color=look[path].colour, label=networks[path])
+        ax.plot(x, y, look[path].marker, color=look[path].colour, label=entry(networks[path]))
     ax.margins(x=0.05, y=0.08)
     low, high = ax.get_xlim()
     if high < 1.01 * low:  # a single point, whose range can come out empty on a logarithmic axis

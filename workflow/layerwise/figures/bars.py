@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import nan
+from typing import Annotated
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._panels import Colour, colours, legend, measured, ran, runs
+from layerwise.figures._panels import Colour, colours, entry, legend, measured, ran, runs
 from layerwise.figures._style import new, over_seeds, provenance
-from layerwise.options import Bounded
+from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 from layerwise.study import works
 
@@ -38,7 +39,9 @@ class Options(Bounded):
     """Rows that are not drawn."""
     kinds: dict[str, str] = field(default_factory=dict)
     """What to call the bars of a row in place of their column, by the first pattern that fits: {row: kind}."""
-    panels: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    panels: dict[str, Annotated[dict[str, Annotated[dict[str, str], MinLen(1)]], MinLen(1)]] = field(
+        default_factory=dict
+    )
     """Rows of no work: {dataset: {row: {kind: path}}}."""
     baseline: dict[str, str] = field(default_factory=dict)
     """Path of the network without a layer below the head, drawn as a dashed line: {dataset: path}."""
@@ -93,7 +96,7 @@ def _panel(
             at = i + (j - (len(each) - 1) / 2) * width
             found = measured(results, bar.network, options.measure)
             mean, half = found or (nan, nan)  # a bar of no height still names its kind in the legend
-            ax.bar(at, mean, 0.92 * width, color=colour[kind], label=kind)
+            ax.bar(at, mean, 0.92 * width, color=colour[kind], label=entry(kind))
             if found:
                 half = max(0.0, half)  # 0.0 for the nan of a single seed
                 ax.errorbar(at, mean, yerr=half, color="black", elinewidth=0.9, fmt="none")

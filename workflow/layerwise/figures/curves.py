@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._panels import Colour, colours, empty, legend, measured, ran
+from layerwise.figures._panels import Colour, colours, empty, entry, legend, measured, ran
 from layerwise.figures._style import DASHES, MARKERS, bar, grid, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
@@ -25,7 +25,7 @@ LINE = 36  # letters of an axis label that fit under a panel
 
 @dataclass(frozen=True)
 class Options(Bounded):
-    panels: dict[str, dict[str, Annotated[dict[float, str], MinLen(1)]]]
+    panels: Annotated[dict[str, Annotated[dict[str, Annotated[dict[float, str], MinLen(1)]], MinLen(1)]], MinLen(1)]
     """The lines of each panel: {title: {line: {number: dataset/path}}}."""
     x: dict[str, str] = field(default_factory=dict)
     """What the number of a panel is: {title: label of the axis}."""
@@ -86,7 +86,7 @@ def _panel(
         bars = [bar(mean, half, logarithmic=False) for _, mean, half in told]
         style = {"color": colour[name], "marker": marker[name], "ls": DASHES[i % len(DASHES)], "elinewidth": 0.9}
         x, y = [t[0] for t in told], [t[1] for t in told]
-        ax.errorbar(x, y, yerr=[[b[0][0] for b in bars], [b[1][0] for b in bars]], label=name, **style)
+        ax.errorbar(x, y, yerr=[[b[0][0] for b in bars], [b[1][0] for b in bars]], label=entry(name), **style)
         drawn.update(x)
     if title in options.baseline:
         base = measured(results, options.baseline[title], options.measure)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, over, ran, runs
+from layerwise.figures._panels import empty, entry, legend, over, ran, runs
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
@@ -51,7 +51,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         told = over(table, "epoch", measure)
         x = told.index if options.x == "epochs" else table.groupby("epoch")["seconds"].mean()[told.index]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes, "ms": 3.5}
-        ax.plot(x, told["mean"], label=label, **style)
+        ax.plot(x, told["mean"], label=entry(label), **style)
         ax.fill_between(x, told["low"], told["high"], color=look[path].colour, alpha=0.18, lw=0)
     if options.x == "seconds":
         ax.set_xscale("log")
@@ -60,7 +60,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         ax.set_yscale("log")
     names = {"valid_mse": "validation mean squared error", "train_loss": "training loss (log scale)"}
     ax.set_ylabel(names.get(measure, "validation accuracy, %"))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", handlelength=3.4)
+    legend([ax], handlelength=3.4)
     return figure
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.figures._panels import entry, legend
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.maths.intervals import interval
 from layerwise.results.study_results import StudyResults
@@ -56,7 +57,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         x, y = [t[0] + (aside if t[0] else 0) for t in told], [t[1] for t in told]
         bars = [[t[2] for t in told], [t[3] for t in told]]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes}
-        ax.errorbar(x, y, yerr=bars, label=label, elinewidth=0.9, **style)
+        ax.errorbar(x, y, yerr=bars, label=entry(label), elinewidth=0.9, **style)
         ends.append((y[-1], label))
     if logarithmic:
         ax.set_yscale("log")
@@ -67,9 +68,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ax.set_ylabel(NAMES.get(options.measure) or f"{split} {NAMES.get(kind, options.measure)}")
     ax.set_title(f"{options.dataset}: read-out at every depth", loc="left")
     order = [label for _, label in sorted(ends, reverse=True)]
-    handles, names = ax.get_legend_handles_labels()
-    pairs = sorted(zip(handles, names, strict=True), key=lambda p: order.index(p[1]))
-    figure.legend([h for h, _ in pairs], [n for _, n in pairs], loc="outside right upper", handlelength=3.6)
+    legend([ax], order, handlelength=3.6)
     return figure
 
 

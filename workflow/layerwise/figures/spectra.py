@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import entry, legend
 from layerwise.figures._style import grid, looks, provenance
 from layerwise.results.study_results import StudyResults
 
@@ -65,8 +66,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         ax.set_title(f"depth {depth}", loc="left")
         ax.set_xlabel("rank of the singular value")
     axes[0].set_ylabel("singular value over the largest" if options.measure == "value" else "share of the variance")
-    named = {n: h for ax in axes for h, n in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(named.values()), list(named), loc="outside right upper", handlelength=3.2)
+    legend(axes, handlelength=3.2)
     return figure
 
 
@@ -74,7 +74,7 @@ def _line(ax: Axes, table: pd.DataFrame, measure: str, label: str, **style) -> N
     """Draw the median over the seeds at every rank, with a band from the least to the largest of them."""
     told = table.groupby("rank")[measure].agg(["median", "min", "max"]).clip(lower=FLOOR)
     told = told[told["median"] > FLOOR]
-    ax.plot(told.index, told["median"], label=label, **style)
+    ax.plot(told.index, told["median"], label=entry(label), **style)
     ax.fill_between(told.index, told["min"], told["max"], color=style["color"], alpha=0.15, lw=0)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import entry, legend
 from layerwise.figures._style import looks, new, provenance
 from layerwise.layers import build as layers
 from layerwise.results.study_results import StudyResults
@@ -41,14 +42,14 @@ def draw(results: StudyResults, options: Options) -> Figure:
         fitted = layers.apply(results.network(options.dataset, path, seed), x).double()
         mse = float((fitted - y).square().mean())
         style = {"color": look[path].colour, "linestyle": look[path].dashes}
-        above.plot(x[:, 0], fitted[:, 0], label=f"{label}: mse {mse:.1e}", **style)
+        above.plot(x[:, 0], fitted[:, 0], label=entry(f"{label}: mse {mse:.1e}"), **style)
         below.plot(x[:, 0], (fitted - y).abs()[:, 0].clamp(min=1e-12), **{**style, "linewidth": 0.9})
     below.set_yscale("log")
     below.set_xlabel("x")
     above.set_ylabel("y and the fitted value")
     below.set_ylabel("|fitted value - y| (log scale)")
     above.set_title(f"{options.dataset}: fitted curves", loc="left")
-    figure.legend(loc="outside right upper", handlelength=3.2)
+    legend([above], handlelength=3.2)
     return figure
 
 

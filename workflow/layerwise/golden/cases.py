@@ -205,6 +205,7 @@ def _ridge() -> Iterator[Case]:
     yield from _each("ridge", layers, {}, {"select": "valid"}, {"select": "valid", "strengths": (0.5, 5.0)}, valid=True)
     yield from _each("ridge", layers, {}, {"select": "valid"}, valid=True, dtype="float64")
     yield Case("ridge", ("dense outputs",), data="signs")
+    yield from _each("ridge", ("dense outputs",), {"floor": 0.5}, {"select": "valid"}, valid=True)
     yield from _each("ridge", ("dense outputs",), {}, {"select": "valid"}, data="values", valid=True)
     yield from _each("ridge", ("dense outputs",), {}, {"select": "valid"}, data="many", valid=True)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from layerwise import plugins, store
+from layerwise import environment, plugins, store
 from layerwise.errors import LayerwiseError
 from layerwise.study import identity
 
@@ -111,7 +111,7 @@ def machine_kind() -> str:
     vendor = "processor"
     cpu = Path("/proc/cpuinfo")
     if cpu.is_file():
-        lines = [line.partition(":") for line in cpu.read_text().splitlines()]
+        lines = [line.partition(":") for line in cpu.read_text(encoding="utf-8", errors="replace").splitlines()]
         vendor = next((value.strip() for key, _, value in lines if key.strip() == "vendor_id"), vendor)
     return f"{vendor} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__.partition('+')[0]}"
 
@@ -176,8 +176,5 @@ def _fitted_at(commit: str, names: list[str]) -> dict[str, str]:
 
 def _git(*words: str, text: bool = True) -> Any:
     """Return what git says in the package's folder; nothing where it fails or there is none."""
-    try:
-        done = subprocess.run(["git", "-C", str(plugins.PACKAGE), *words], capture_output=True, text=text, check=False)
-    except OSError:
-        return "" if text else b""
-    return done.stdout if done.returncode == 0 else type(done.stdout)()
+    said = environment.git(plugins.PACKAGE, *words)
+    return said.decode() if text else said

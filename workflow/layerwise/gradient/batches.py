@@ -45,7 +45,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # The rows are gathered on the device of the data in blocks of many batches, which are then views: on a tiny
         # network the gathering would else take as long as a step.
-        order = torch.randperm(self.samples, generator=self.generator).to(self.split.x.device)
+        order = torch.randperm(self.samples, generator=self.generator, device="cpu").to(self.split.x.device)
         width = max(1, self.split.x[:1].numel())
         together = max(1, BLOCK // (width * max(self.sizes)))
         at = 0

@@ -6,6 +6,7 @@ measures (`Validation`). A fit of several trainings, one after the other, gives 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -126,6 +127,11 @@ class Training:
             Where a loss, a validation or a weight is no finite number.
         """
         clock = clock or Clock()
+        # An optimiser puts the number of its steps on torch's default device, whatever a program made of that.
+        with contextlib.nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+            self._run(hooks, clock)
+
+    def _run(self, hooks: Hooks, clock: Clock) -> None:
         saved = hooks.load()
         if saved is None:
             self._watch(hooks, 0)
@@ -136,7 +142,7 @@ class Training:
             if clock.due():
                 hooks.save(self.state(), {"history": self.history})
                 clock.restart()
-        if not all(p.isfinite().all() for p in self.module.parameters()):
+        if not all(t.isfinite().all() for t in self.module.state_dict().values()):
             raise self._diverged(len(self.history))
         if self.best:
             self.module.load_state_dict(self.best)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.layers import zoo
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import Blocks, Layer, merged, out_shape, parse
 
 M = TypeVar("M", bound=nn.Module)
@@ -37,9 +40,17 @@ class PatchConv2d(nn.Conv2d):
     """
 
     def __init__(
-        self, inputs: int, width: int, size: int, stride: int, pad: int, contrast: float = 0.0, mirror: bool = False
+        self,
+        inputs: int,
+        width: int,
+        size: int,
+        stride: int,
+        pad: int,
+        contrast: float = 0.0,
+        mirror: bool = False,
+        **where: Any,
     ) -> None:
-        super().__init__(inputs, width, size, stride, pad)
+        super().__init__(inputs, width, size, stride, pad, **where)
         self.contrast, self.mirror = contrast, mirror
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,25 +102,31 @@ ACTIVATIONS = {
 }
 
 
-def make(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
-    """Return the module of one layer for samples of the shape; its weights are torch's default initialisation."""
+def make(layer: Layer, shape: tuple[int, ...], device: str = "cpu") -> nn.Module:
+    """Return the module of one layer for samples of the shape; its weights are torch's default initialisation.
+
+    They are float32, whatever a program has made torch's default.
+    """
+    demand_room(_numbers(layer, shape), torch.device("cpu"), f"layer '{layer}' on inputs of {_times(shape)}")
+    where: Any = {"device": device, "dtype": torch.float32}
     if layer.weighted and not isinstance(layer.width, int):
         word = "dense 64" if layer.kind == "dense" else f"conv {layer.size} 16"
         raise LayerwiseError(f"layer '{layer}' has no width, which this method does not find by itself: say '{word}'")
     match layer.kind:
         case "dense":
-            return nn.Linear(prod(shape), int(layer.width))  # type: ignore[arg-type]
+            return nn.Linear(prod(shape), int(layer.width), **where)  # type: ignore[arg-type]
         case "conv" if layer.contrast or layer.mirror:
             size, stride, pad = layer.size, layer.stride, layer.pad
-            return PatchConv2d(shape[0], int(layer.width), size, stride, pad, layer.contrast, layer.mirror)  # type: ignore[arg-type]
+            width, contrast = int(layer.width), layer.contrast  # type: ignore[arg-type]
+            return PatchConv2d(shape[0], width, size, stride, pad, contrast, layer.mirror, **where)
         case "conv":
-            return nn.Conv2d(shape[0], int(layer.width), layer.size, layer.stride, layer.pad)  # type: ignore[arg-type]
+            return nn.Conv2d(shape[0], int(layer.width), layer.size, layer.stride, layer.pad, **where)  # type: ignore[arg-type]
         case "maxpool":
             return nn.MaxPool2d(layer.size, layer.stride)
         case "avgpool":
             return nn.AvgPool2d(layer.size, layer.stride)
         case "batchnorm":
-            return nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(prod(shape))
+            return nn.BatchNorm2d(shape[0], **where) if len(shape) == 3 else nn.BatchNorm1d(prod(shape), **where)
         case "dropout":
             return nn.Dropout(layer.rate)
         case "softshrink":
@@ -122,7 +139,37 @@ def make(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
             return ACTIVATIONS[layer.kind]()
 
 
-def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[nn.Sequential, tuple[str, ...]]:
+def foresee(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
+    """Refuse layers that do not fit their inputs, or into memory, as far as their widths are known."""
+    for word in words:
+        layer = parse(word)
+        if isinstance(layer, Blocks):  # a model says so itself, once it is built
+            return
+        if layer.width == "outputs":
+            layer = layer.with_width(outputs)
+        if layer.kind == "dense":
+            shape = (prod(shape),)
+        if layer.weighted and layer.width is None:
+            out_shape(layer, shape)
+            return
+        make(layer, shape, device="meta")
+        shape = out_shape(layer, shape)
+
+
+def _numbers(layer: Layer, shape: tuple[int, ...]) -> int:
+    """Return the numbers of a layer's weights, or of one sample behind it where these are more."""
+    inputs = prod(shape) if layer.kind == "dense" else shape[0] * layer.size**2
+    weights = int(layer.width) * inputs if layer.weighted and layer.width is not None else 0
+    return max(weights, prod(out_shape(layer, shape)))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def build(
+    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu"
+) -> tuple[nn.Sequential, tuple[str, ...]]:
     """Build the layers for samples of the shape.
 
     Returns
@@ -131,12 +178,17 @@ def build(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[n
         The modules (a dense layer after an image gets a flatten before it, and a model gives a module a block), and
         the words with widths filled in.
     """
-    parts, full = assemble(words, shape, outputs)
+    parts, full = assemble(words, shape, outputs, device)
     return nn.Sequential(*parts), merged(full)
 
 
-def assemble(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tuple[list[nn.Module], list[str]]:
-    """Return the modules that `build` puts in a sequence, and for each the word that stands for it alone."""
+def assemble(
+    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu"
+) -> tuple[list[nn.Module], list[str]]:
+    """Return the modules that `build` puts in a sequence, and for each the word that stands for it alone.
+
+    Blocks of a model lie on the CPU, whatever the device.
+    """
     parts: list[nn.Module] = []
     full: list[str] = []
     for word in words:
@@ -154,10 +206,40 @@ def assemble(words: Sequence[str], shape: tuple[int, ...], outputs: int) -> tupl
             full.append("flatten")
             shape = (prod(shape),)
         after = out_shape(layer, shape)  # says what does not fit before torch does
-        parts.append(make(layer, shape))
+        parts.append(make(layer, shape, device))
         full.append(str(layer))
         shape = after
     return parts, full
+
+
+def check(module: nn.Module, words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
+    """Refuse a module that is not what its words build, layer by layer: another network would be read back."""
+    if not isinstance(module, nn.Sequential) or isinstance(words, str):
+        raise LayerwiseError("a fit gives an nn.Sequential of its layers, and a tuple with a word for each of them")
+    with torch.random.fork_rng(devices=[]):
+        parts, full = assemble(words, shape, outputs, device="meta")
+    built = nn.Sequential(*parts)
+    if tuple(words) != merged(full):
+        raise LayerwiseError(
+            f"the words {', '.join(map(str, words))} are not those of a network, {', '.join(merged(full))}"
+        )
+    for place, (has, word, says) in enumerate(zip_longest(map(_spelled, module), full, map(_spelled, built)), 1):
+        if has != says:
+            raise LayerwiseError(
+                f"layer {place} of the module is {has or 'not there'}, and its word {word!r} stands for "
+                f"{says or 'nothing'}: give every layer of the module its word"
+            )
+    shapes = [{name: tuple(t.shape) for name, t in m.state_dict().items()} for m in (module, built)]
+    if shapes[0] != shapes[1]:
+        raise LayerwiseError(f"the weights of the module are {shapes[0]}, and those of its words {shapes[1]}")
+    kinds = {t.dtype for t in module.state_dict().values() if t.dtype != torch.int64}
+    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
+        raise LayerwiseError(f"the weights of the module are {', '.join(map(str, kinds))}: make all float32 or float64")
+
+
+def _spelled(layer: nn.Module) -> str:
+    """Return a layer with its settings, but for whether it overwrites its input."""
+    return re.sub(r"(, )?inplace=True", "", repr(layer))
 
 
 def ends_in_scores(words: Sequence[str]) -> bool:

@@ -28,6 +28,7 @@ GRAMMAR = {
 LIBRARIES = ("torchvision", "timm")
 OWN = "PACKAGE.MODULE.MODEL [BLOCK[-[BLOCK]]] [stem 1|2]"  # any importable constructor
 ACTIVATIONS = frozenset({"relu", "crelu", "tanh", "celu", "gelu", "sigmoid", "erf"})
+DIGITS = 9  # of a width, a size, a stride or a margin: beyond lies what no memory holds
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def parse(word: str) -> Layer:
     own = "." in kind and all(part.isidentifier() for part in kind.split("."))
     if kind not in GRAMMAR and not own:
         raise LayerwiseError(f"layer {word!r}: no such layer{nearest(kind, GRAMMAR)}")
+    if large := [part for part in rest if part.isascii() and part.isdigit() and len(part.lstrip("0")) > DIGITS]:
+        raise LayerwiseError(f"layer {word!r}: {large[0]} is too large: a number has {DIGITS} digits at most")
     try:
         if own:
             module, _, name = kind.rpartition(".")

@@ -8,7 +8,7 @@ prediction 1 / B_nn, noise included. So all N leave-one-out predictions cost one
 from __future__ import annotations
 
 import functools
-from math import log, pi
+from math import isfinite, log, pi
 from typing import Any, Literal
 
 import numpy
@@ -104,7 +104,10 @@ def noise_of(k: Tensor, share: float = 1e-3) -> float:
 
     The largest eigenvalue grows with the samples, and so does this: a batch of another size asks for another noise.
     """
-    return share * float(k.detach().square().sum() / len(k)) ** 0.5
+    noise = share * float(k.detach().square().sum() / len(k)) ** 0.5
+    if isfinite(noise) and noise:
+        return noise
+    return share * float(k.detach().double().square().sum() / len(k)) ** 0.5  # squares leave the range of float32 first
 
 
 def nystroem(cross: Tensor, landmarks: Tensor, shift: float = 0.0) -> Tensor:
@@ -152,7 +155,7 @@ def overlap(distance: Tensor) -> Tensor:
     """
     table, step = _overlaps(distance.dtype, distance.device)
     place = (distance / step).clamp(max=len(table) - 1.001)
-    at = place.detach().long()
+    at = place.detach().nan_to_num().long()  # what is no distance has no overlap either: NaN
     return torch.lerp(table[at], table[at + 1], place - at)
 
 
@@ -160,7 +163,7 @@ def overlap(distance: Tensor) -> Tensor:
 def _overlaps(dtype: torch.dtype, device: torch.device, end: float = 12.0, points: int = 4097) -> tuple[Tensor, float]:
     """Return overlaps at distances from 0 to `end`, from where on they are zero, and the step between them."""
     nodes, weights = (torch.from_numpy(v) for v in numpy.polynomial.hermite_e.hermegauss(64))
-    distances = torch.linspace(0, end, points, dtype=torch.float64)[:, None]
+    distances = torch.linspace(0, end, points, dtype=torch.float64, device="cpu")[:, None]
     values = torch.nn.functional.softplus(-distances * (nodes + distances / 2)) @ (weights / weights.sum())
     values[-1] = 0
     return values.to(device, dtype), end / (points - 1)

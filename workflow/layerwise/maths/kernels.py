@@ -180,6 +180,8 @@ def _kernel(
     found = x.new_empty(0 if gradients else len(x), len(other))
     fan_in = x.shape[1]
     squares = other.square().sum(dim=1)[None] / fan_in
+    if not squares.isfinite().all():
+        raise _too_large()
     for start in range(0, len(x), rows):
         some = x[start : start + rows]
         scaled = some * (weights[0] / fan_in) ** 0.5
@@ -296,12 +298,32 @@ def _relu(k: Tensor, q: Tensor, p: Tensor, first: int | None) -> tuple[Tensor, T
 
 
 def _erf(k: Tensor, q: Tensor, p: Tensor, first: int | None) -> tuple[Tensor, Tensor]:
-    """E[erf(u) erf(v)] and E[erf'(u) erf'(v)]: an arcsine, and what it is differentiated to."""
+    """E[erf(u) erf(v)] and E[erf'(u) erf'(v)]: an arcsine, and what it is differentiated to.
+
+    That k^2 is at most q p bounds both. Rounding passes the bounds of large variances, and only there are they put in:
+    further operations would change the last digits of gradients.
+    """
     size = (1 + 2 * q) * (1 + 2 * p)
-    return 2 / pi * torch.asin(2 * k / size.sqrt()), 4 / pi * (size - 4 * k.square()).rsqrt()
+    if not size.detach().amax().isfinite():
+        raise _too_large()
+    f, left = 2 / pi * _arcsine(2 * k / size.sqrt()), size - 4 * k.square()
+    least = (0.5 + q + p).detach()
+    if bool((left.detach() < least).any()):
+        left = torch.maximum(left, least)
+    return f, 4 / pi * left.rsqrt()
+
+
+def _arcsine(x: Tensor) -> Tensor:
+    """Return the arcsine, whose slope at one has no number."""
+    most = 1 - torch.finfo(x.dtype).eps
+    return torch.asin(x.clamp(-most, most) if bool(x.detach().abs().amax() > most) else x)
+
+
+def _too_large() -> LayerwiseError:
+    return LayerwiseError("the samples of a kernel overflow: scale them to about 1, or use float64")
 
 
 ACTIVATIONS: dict[str, tuple[Step, Callable[[Tensor], Tensor]]] = {
     "relu": (_relu, lambda q: q / 2),
-    "erf": (_erf, lambda q: 2 / pi * torch.asin(2 * q / (1 + 2 * q))),
+    "erf": (_erf, lambda q: 2 / pi * _arcsine(2 * q / (1 + 2 * q))),
 }

@@ -19,6 +19,10 @@ from layerwise.errors import LayerwiseError, LayerwiseWarning
 # Ridge strengths relative to the mean diagonal of the column-scaled Gram, half a decade apart.
 STRENGTHS = tuple(10 ** (half / 2) for half in range(-20, 5))
 BLOCK = 2048  # columns of a Gram that are summed at once
+# Share of a second moment, by the type of the products, below which a variance is lost in rounding, and below which
+# rounding has left three or four digits of it alone: where its sums are worth a second pass.
+LOST = {torch.float64: 1e-12, torch.float32: 1e-5}
+ROUGH = {torch.float64: 1e-12, torch.float32: 1e-4}
 
 
 def fix_signs(vectors: Tensor) -> Tensor:
@@ -77,13 +81,16 @@ def cholesky(matrix: Tensor, shift: float = 0.0) -> Tensor:
 class Gram:
     """Sums of second moments of features Z and targets Y over batches, in float64.
 
-    Exact up to rounding however the rows are split; ``a + b`` is the Gram of both parts together.
+    Exact up to rounding however the rows are split; ``a + b`` is the Gram of both parts together. A column far from the
+    origin beside its spread loses digits, unless the sums are about a point near to it (`rough` says where).
 
     Parameters
     ----------
     products
         Type of the products within one batch. float32 takes half the time and loses little where the features are
         not far from the origin and a penalty above its rounding follows.
+    about
+        What is subtracted from every row of ``[Z Y]`` before anything is summed, ``(d + k,)``; nothing by default.
 
     Attributes
     ----------
@@ -93,6 +100,8 @@ class Gram:
         Column sums of ``[Z Y]``, ``(d + k,)``.
     n
         Number of rows.
+    low, high
+        Two values of each column, that differ where any two do, ``(d + k,)``.
     """
 
     def __init__(
@@ -101,16 +110,21 @@ class Gram:
         targets: int = 0,
         device: torch.device | None = None,
         products: torch.dtype = torch.float64,
+        about: Tensor | None = None,
     ) -> None:
-        self.features, self.targets, self.n, self.products = features, targets, 0, products
+        self.features, self.targets, self.n, self.products, self.about = features, targets, 0, products, about
         self.second = torch.zeros(features + targets, features + targets, dtype=torch.float64, device=device)
         self.sums = torch.zeros(features + targets, dtype=torch.float64, device=device)
+        self.low, self.high = torch.full_like(self.sums, math.inf), torch.full_like(self.sums, -math.inf)
 
     def add(self, z: Tensor, y: Tensor | None = None) -> Gram:
         """Add rows ``(..., d)`` with their targets ``(..., k)``; returns itself."""
         rows = z.reshape(-1, self.features).to(self.products)
         if y is not None:
             rows = torch.cat([rows, y.reshape(-1, self.targets).to(self.products)], dim=1)
+        self._look(rows)
+        if self.about is not None:
+            rows = rows - self.about.to(self.products)
         for start in range(0, len(self.second), BLOCK):  # the half below the diagonal is the half above it
             stop = start + BLOCK
             product = rows[:, start:stop].T @ rows[:, start:]
@@ -120,27 +134,71 @@ class Gram:
         self.n += len(rows)
         return self
 
+    def _look(self, rows: Tensor) -> None:
+        """See which columns vary: `low` and `high` of one that does are left as they are, whatever follows."""
+        still = (self.low >= self.high).nonzero()[:, 0]
+        if len(rows) and len(still):
+            least, most = (rows if len(still) == len(self.low) else rows[:, still]).aminmax(dim=0)
+            self.low[still] = torch.minimum(self.low[still], least.double())
+            self.high[still] = torch.maximum(self.high[still], most.double())
+
     def __add__(self, other: Gram) -> Gram:
-        rough = torch.float32 in (self.products, other.products)
-        both = Gram(self.features, self.targets, self.second.device, torch.float32 if rough else torch.float64)
-        both.second = self.second + other.second.to(self.second.device)
-        both.sums = self.sums + other.sums.to(self.sums.device)
+        products = torch.float32 if torch.float32 in (self.products, other.products) else torch.float64
+        about = other.about if self.about is None else self.about
+        both = Gram(self.features, self.targets, self.second.device, products, about)
+        for part in (self, other):
+            second, sums = part._sums_about(about)
+            both.second += second.to(both.second.device)
+            both.sums += sums.to(both.sums.device)
         both.n = self.n + other.n
+        both.low = torch.minimum(self.low, other.low.to(self.low.device))
+        both.high = torch.maximum(self.high, other.high.to(self.high.device))
         return both
+
+    def _sums_about(self, about: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return `second` and `sums` as they are about another point."""
+        if about is None or about is self.about:
+            return self.second, self.sums
+        moved = (0.0 if self.about is None else self.about) - about
+        sums = self.sums + self.n * moved
+        return self.second + torch.outer(moved, self.sums) + torch.outer(sums, moved), sums
+
+    @property
+    def varies(self) -> Tensor:
+        """Whether any two values of a column of ``[Z Y]`` differ, ``(d + k,)``."""
+        return self.low < self.high
+
+    @property
+    def rough(self) -> bool:
+        """Whether rounding leaves few digits of the variance of a column that varies."""
+        size = self.second.diagonal() / max(self.n, 1)
+        variance = size - (self.sums / max(self.n, 1)).square()
+        return bool((self.varies & (variance <= ROUGH[self.products] * size)).any())
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of ``[Z Y]``, ``(d + k,)``."""
+        mean = self.sums / self.n
+        return mean if self.about is None else mean + self.about
 
     def moment(self, centre: bool = False) -> Tensor:
         """Return the mean second moment of ``[Z Y]`` (its covariance with `centre`), ``(d + k, d + k)``."""
         if not self.n:
             raise LayerwiseError("there is no sample to fit on: check the split and the fraction of it that is used")
         mean, moment = self.sums / self.n, self.second / self.n
-        return moment.addr_(mean, mean, alpha=-1) if centre else moment
+        if centre or self.about is not None:
+            moment = moment.addr_(mean, mean, alpha=-1)
+        return moment if centre or self.about is None else moment.addr_(self.mean, self.mean)
 
 
 def principal(gram: Gram, centre: bool = False) -> tuple[Tensor, Tensor]:
     """Return the principal values ``(r,)`` and components ``(d, r)`` of the features, those above rounding alone."""
-    values, vectors = eigh(gram.moment(centre)[: gram.features, : gram.features])
+    moment = gram.moment(centre)[: gram.features, : gram.features]
+    values, vectors = eigh(moment)
     # Centring subtracts numbers of the size of the uncentred moment, and leaves the rounding of that size.
     size = float(gram.second.diagonal()[: gram.features].sum()) / gram.n
+    if gram.about is not None and not centre:
+        size = float(moment.trace())
     rank = int((values > gram.features * torch.finfo(torch.float64).eps * size).sum())
     return values[:rank], vectors[:, :rank]
 
@@ -165,11 +223,19 @@ def correlation_axes(gram: Gram) -> Tensor:
 
 
 def inverse_scale(gram: Gram, covariance: Tensor) -> Tensor:
-    """Return one over the standard deviation of each column of ``[Z Y]``, ``(d + k,)``, zero for constant ones."""
+    """Return one over the standard deviation of each column of ``[Z Y]``, ``(d + k,)``, zero for constant ones.
+
+    Zero as well, with a warning, where a column that varies does so by less than the rounding of its sums.
+    """
     variance = covariance.diagonal().clamp(min=0)
-    rounding = 1e-12 if gram.products == torch.float64 else 1e-5
-    varies = variance > rounding * gram.second.diagonal() / gram.n  # below: the rounding of a constant
-    return torch.where(varies, variance.rsqrt(), 0.0)
+    known = gram.varies & (variance > LOST[gram.products] * gram.second.diagonal() / gram.n)
+    if lost := int((gram.varies & ~known).sum()):
+        text = (
+            f"{lost} of {len(known)} columns vary by less than the rounding of their sums, and get no weight: "
+            "subtract their mean and scale them first"
+        )
+        warnings.warn(LayerwiseWarning(text), stacklevel=3)
+    return torch.where(known, variance.rsqrt(), 0.0)
 
 
 class Equations:
@@ -178,17 +244,29 @@ class Equations:
     Features are centred, so that the bias is not penalised, and scaled to unit variance; a strength is relative
     to the mean diagonal of the Gram so scaled (``strength * n`` is the penalty of scikit-learn's Ridge there).
     Constant features get no weight.
+
+    Parameters
+    ----------
+    floor
+        Least standard deviation to scale a feature by, as a share of the median one of those that vary. A feature that
+        one sample in a thousand has would else be blown up to the size of the others, and its weight with it.
     """
 
-    def __init__(self, gram: Gram) -> None:
+    def __init__(self, gram: Gram, floor: float = 0.0) -> None:
         d = gram.features
         moment = gram.moment(centre=True)
-        self.n, mean = gram.n, gram.sums / gram.n
+        self.n, mean = gram.n, gram.mean
         self.mean_z, self.mean_y = mean[:d], mean[d:]
         self.inverse_scale = inverse_scale(gram, moment)[:d]
         self.constant = d - int(self.inverse_scale.count_nonzero())
         if self.constant == d and bool(torch.isfinite(moment).all()):
-            raise LayerwiseError("all features are constant: nothing can be read out of them")
+            raise LayerwiseError(
+                "all features are constant: nothing can be read out of them: standardise the samples, so that no "
+                "activation saturates, or check the layers and the data before"
+            )
+        if floor:
+            most = self.inverse_scale[self.inverse_scale > 0].median() / floor
+            self.inverse_scale = self.inverse_scale.clamp(max=most)
         self.cross = moment[:d, d:] * self.inverse_scale[:, None]  # (d, k)
         self.power = moment.diagonal()[d:].sum()
         # In place, for at ten thousand features each copy is a gigabyte.
@@ -202,8 +280,8 @@ class Equations:
 class Normal(Equations):
     """Normal equations decomposed once for all strengths, which also gives the errors to be expected of each."""
 
-    def __init__(self, gram: Gram) -> None:
-        super().__init__(gram)
+    def __init__(self, gram: Gram, floor: float = 0.0) -> None:
+        super().__init__(gram, floor)
         values, self.vectors = eigh(self.correlation)
         self.values = values.clamp(min=0)
         self.rotated = self.vectors.T @ self.cross
@@ -262,9 +340,9 @@ class Ridge:
     constant: int
 
 
-def ridge(gram: Gram, strengths: Sequence[float] = STRENGTHS) -> Ridge:
+def ridge(gram: Gram, strengths: Sequence[float] = STRENGTHS, floor: float = 0.0) -> Ridge:
     """Fit the ridge read-out of a `Gram`, with the strength by generalised cross-validation."""
-    normal = Normal(gram)
+    normal = Normal(gram, floor)
     strength = normal.best(strengths)
     weight = normal.weights(strength).T
     return Ridge(

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import Hooks, Split
-from layerwise.errors import LayerwiseWarning
+from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.gradient import loop
 from layerwise.gradient.batches import Batches, batch_sizes
 from layerwise.gradient.optimisers import optimizer
 from layerwise.layers import build as layers
+from layerwise.layers.room import demand_room
 from layerwise.maths import gaussian_process as gp
 from layerwise.methods._wide import Wide, targets
 
@@ -68,8 +69,9 @@ class LayerTraining:
         scale = sqrt(2 / inputs.fan_in)
         if options.init == "xavier":
             scale = 5 / 3 * sqrt(2 / (inputs.fan_in + inputs.width))
-        weight = scale * torch.randn(inputs.width, inputs.fan_in, generator=draw, dtype=torch.float64)
-        bias = options.bias * torch.randn(inputs.width, generator=draw, dtype=torch.float64)
+        normal: dict[str, Any] = {"generator": draw, "dtype": torch.float64, "device": "cpu"}
+        weight = scale * torch.randn(inputs.width, inputs.fan_in, **normal)
+        bias = options.bias * torch.randn(inputs.width, **normal)
         self.first = [t.to(inputs.device, inputs.dtype) for t in (weight, bias)]
         above.landmarks = options.landmarks
         numbers = MATRICES * (1 + len(above.weights)) * max(self.sizes) * min(max(self.sizes), options.landmarks or inf)
@@ -78,14 +80,34 @@ class LayerTraining:
         self.said_missing = False
 
     def _noise(self) -> float:
-        """Return the noise of the process, or of the bottleneck, from the layer's outputs before training."""
-        o = self.options
-        if not o.epochs:
+        """Return the noise of the process, or of the bottleneck, from the layer's outputs before training.
+
+        LayerwiseError where these do not tell samples apart, or overflow.
+        """
+        if not self.options.epochs:
             return 0.0
+        try:
+            noise = self._found_noise()
+        except LayerwiseError as error:
+            raise LayerwiseError(f"{self.name}: {error}") from None
+        if not 0 < noise < inf:
+            what = "are all alike or zero" if noise == 0 else "overflow"
+            raise LayerwiseError(
+                f"{self.name}: its outputs before training {what}, and no loss tells samples apart: scale the samples "
+                "to about 1, leave out those that are the same, or give the layer a bias"
+            )
+        return noise
+
+    def _found_noise(self) -> float:
+        o = self.options
         x, y = self.train_split.x[: self.sizes[0]], self._targets(self.train_split.y[: self.sizes[0]])
         h = self._outputs(x, *self.first)
         if o.objective == "bottleneck":
-            return o.width * float(torch.pdist(h[:EVIDENCE_SAMPLES]).median())
+            distances = torch.pdist(h[:EVIDENCE_SAMPLES])
+            median = distances.median()
+            if not median and bool(distances.any()):  # most samples are the same: the width that tells the others apart
+                median = distances[distances > 0].median()
+            return o.width * float(median)
         share = 1e-3 if isinstance(o.noise, str) else o.noise
         if "evidence" in (o.variances, o.noise):
             h_, y_ = h[:EVIDENCE_SAMPLES], y[:EVIDENCE_SAMPLES]

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layerwise.closed import shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.closed.moments import moments
 from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import STRENGTHS, Equations, Gram, Normal, cholesky, lsd
 from layerwise.methods._projections import Augmented
 
@@ -36,7 +37,7 @@ class Direct:
         self.error = float(self.errors.mean())
         self.strength = options.strength
         # What rounding makes of it: the least error there is, in float64.
-        rounds = z.dtype == torch.float32 and options.solver in ("pinv", "lstsq")
+        rounds = options.solver in ("pinv", "lstsq") and (z.dtype == torch.float32 or _far(z))
         self.least = lsd(self.z, y, bias=False) if rounds else self.error
 
     def _solver(self) -> Callable[[Tensor], Tensor]:
@@ -72,7 +73,7 @@ class Direct:
     def identity(self) -> Solution:
         """Return the weights ``alpha Z^+``, one unit a sample."""
         return self._split(
-            self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype).to(self.z.device))
+            self.options.alpha * self.solve(torch.eye(len(self.z), dtype=self.z.dtype, device=self.z.device))
         )
 
     def readout(self) -> Solution:
@@ -120,8 +121,8 @@ class Streamed:
         equations, options, n = self.equations, self.options, self.inputs.fan_in
         cross, mean_y = equations.cross, equations.mean_y
         if given is not None:
-            mean_y = given.gram.sums[n:] / given.gram.n
-            cross = given.gram.second[:n, n:] / given.gram.n - torch.outer(equations.mean_z, mean_y)
+            mean_y, shift = given.gram.mean[n:], given.gram.sums / given.gram.n
+            cross = given.gram.second[:n, n:] / given.gram.n - torch.outer(shift[:n], shift[n:])
             cross = equations.inverse_scale[:, None] * cross
         ones, on_z, on_y = _pad(projection, self.given).double().split([1, n, self.y.shape[1]])
         scale = torch.where(equations.inverse_scale > 0, 1 / equations.inverse_scale, 0.0)[:, None]
@@ -137,15 +138,23 @@ class Streamed:
         return Solution(weight.T, mean - self.equations.mean_z @ weight)
 
 
+def _far(z: Tensor) -> bool:
+    """Tell whether a column lies so far from the origin beside its spread that a decomposition may not see it vary."""
+    variance = z.var(dim=0, correction=0)
+    return bool(((variance > 0) & (variance < 1e-8 * z.square().mean(dim=0))).any())
+
+
 def _gram(inputs: Inputs, y: Tensor) -> Gram:
     """Return the sums of all samples, products of the type of the inputs."""
     demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)
-    gram = Gram(inputs.fan_in, y.shape[1], inputs.device, products=inputs.dtype)
-    for z, samples in inputs.batches():
-        gram.add(z, y[samples])
+
+    def samples() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((z, y[at]) for z, at in inputs.batches())
+
+    gram = moments(samples, inputs.fan_in, y.shape[1], inputs.device, inputs.dtype)
     if not torch.isfinite(gram.second).all():
         raise LayerwiseError(f"{inputs.name}: its inputs overflow: lower alpha in the layers below, or use float64")
-    return shards.gathered(gram)
+    return gram
 
 
 def _pad(projection: Tensor, rows: int) -> Tensor:

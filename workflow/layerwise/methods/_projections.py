@@ -34,12 +34,14 @@ def augmented(inputs: Inputs, gram: Gram, y: Tensor, weight: Tensor | None) -> A
     n = inputs.fan_in
     if weight is None:
         return Augmented(y, gram)
-    weighted, found = weight * y, Gram(n, y.shape[1], inputs.device, gram.products)
-    rows = weighted.double()
+    weighted, found = weight * y, Gram(n, y.shape[1], inputs.device, gram.products, gram.about)
+    about_z, about_y = (0.0, 0.0) if gram.about is None else gram.about.split([n, y.shape[1]])
+    rows = weighted.double() - about_y
     cross, squares, sums = torch.zeros_like(gram.second[:n, n:]), rows.T @ rows, rows.sum(dim=0)
     for z, samples in inputs.batches():
-        cross += z.double().T @ rows[samples]
+        cross += (z.double() - about_z).T @ rows[samples]
     shards.add(cross, squares, sums)
+    found.low, found.high = gram.low, gram.high  # a target that varies does so whatever its samples weigh
     found.n, found.sums = gram.n, torch.cat([gram.sums[:n], sums])
     found.second = gram.second.clone()
     found.second[:n, n:], found.second[n:, :n], found.second[n:, n:] = cross, cross.T, squares
@@ -78,7 +80,7 @@ def sorted_samples(inputs: Inputs) -> Tensor:
     along = vectors.new_zeros(count)
     along[shards.rank() :: shards.size()] = torch.cat([z.double() @ vectors[:, 0] for z, _ in inputs.batches()])
     shards.add(along)
-    step = torch.arange(inputs.width, device=along.device) * (count / inputs.width)
+    step = torch.arange(inputs.width, dtype=torch.float32, device=along.device) * (count / inputs.width)
     return _samples(inputs, along.argsort(stable=True)[step.round().long().clamp(max=count - 1)])
 
 
@@ -94,7 +96,7 @@ def differences(inputs: Inputs, generator: torch.Generator) -> tuple[Tensor, Ten
         raise LayerwiseError(f"{inputs.name}: all samples are of one class, and differences are between two")
     pairs = torch.empty(2, 0, dtype=torch.long, device=inputs.device)
     while pairs.shape[1] < inputs.width:
-        drawn = torch.randint(count, (2, 2 * inputs.width), generator=generator).to(inputs.device)
+        drawn = torch.randint(count, (2, 2 * inputs.width), generator=generator, device="cpu").to(inputs.device)
         pairs = torch.cat([pairs, drawn[:, labels[drawn[0]] != labels[drawn[1]]]], dim=1)
     here, there = (_samples(inputs, pairs[side, : inputs.width]) for side in (0, 1))
     return here - there, (here + there) / 2
@@ -121,11 +123,11 @@ def fields(width: int, shape: tuple[int, ...], least: int, generator: torch.Gene
         Smallest side of a rectangle; sides are uniform from there up to the whole, and so are places.
     """
     channels, height, breadth = shape
-    found = torch.ones(width, channels, height, breadth)
+    found = torch.ones(width, channels, height, breadth, dtype=torch.float32, device="cpu")
     for axis, side in ((2, height), (3, breadth)):
-        size = torch.randint(least, side + 1, (width,), generator=generator)
-        start = (torch.rand(width, generator=generator) * (side - size + 1)).long()
-        place = torch.arange(side)
+        size = torch.randint(least, side + 1, (width,), generator=generator, device="cpu")
+        start = torch.rand(width, dtype=torch.float32, generator=generator, device="cpu") * (side - size + 1)
+        start, place = start.long(), torch.arange(side, device="cpu")
         inside = (place >= start[:, None]) & (place < (start + size)[:, None])
         found *= inside.reshape(width, 1, *((side, 1) if axis == 2 else (1, side)))
     return found.flatten(1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.contract import Task
+from layerwise.errors import LayerwiseError
 from layerwise.maths import gaussian_process as gp
 from layerwise.maths import kernels
 
@@ -75,8 +76,9 @@ class Wide:
         By L-BFGS from where they are, on logarithms.
         """
         h, y = h.double(), y.double()
-        first = torch.tensor([*self.weights, *(max(b, 1e-3) for b in self.biases), noise], dtype=torch.float64).log()
-        free = torch.tensor([variances] * (len(first) - 1) + [True])
+        start = [*self.weights, *(max(b, 1e-3) for b in self.biases), noise]
+        first = torch.tensor(start, dtype=torch.float64, device="cpu").log()
+        free = torch.tensor([variances] * (len(first) - 1) + [True], device="cpu")
         moved = torch.zeros_like(first, requires_grad=True)
         search = torch.optim.LBFGS([moved], max_iter=STEPS, line_search_fn="strong_wolfe")
 
@@ -91,8 +93,16 @@ class Wide:
             loss.backward()
             return loss
 
-        search.step(against)
+        try:
+            search.step(against)
+        except torch.linalg.LinAlgError:
+            moved = moved.detach() * torch.nan
         weights, biases, now = values()
+        if not bool(moved.isfinite().all()):
+            raise LayerwiseError(
+                "the kernel of the layers above is singular to rounding, and tells nothing of variances or noise: "
+                "scale the samples to about 1, or use variances: initial and a number for noise"
+            )
         if variances:
             self.weights, self.biases = [float(w.detach()) for w in weights], [float(b.detach()) for b in biases]
         return float(now.detach())

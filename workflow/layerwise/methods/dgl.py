@@ -22,7 +22,7 @@ from layerwise.layers.words import parse
 from layerwise.maths import kernels
 from layerwise.methods._layer_training import LayerTraining, Progress
 from layerwise.methods._wide import Wide
-from layerwise.options import Bounded, Ge, Gt, MinLen
+from layerwise.options import Bounded, Ge, Gt, Le, MinLen
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,24 @@ class Options(Bounded):
     mini-batch before training (1e-3 is the authors' rule), or fitted to the labels as the variances are."""
     init: Literal["xavier", "he"] = "xavier"
     """First weights: normal with Xavier's variance and the gain 5/3 (the authors'), or with He's variance."""
-    bias: Annotated[float, Ge(0)] = 0.5
+    bias: Annotated[float, Ge(0), Le(1e6)] = 0.5
     """Standard deviation of the first biases."""
     lr: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | Annotated[float, Gt(0)] = 0.01
     """Learning rate of Adam; of several the best by the loss on the validation split, for each layer."""
     weight_decay: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] | Annotated[float, Ge(0)] = 0.0
     """Weight decay, or several to choose from as for `lr`."""
-    epochs: Annotated[int, Ge(0)] = 50
+    epochs: Annotated[int, Ge(0), Le(1_000_000)] = 50
     """Passes over the training split for each layer, at most; 0 leaves the first weights."""
-    batch: Annotated[int, Ge(2)] = 500
+    batch: Annotated[int, Ge(2), Le(1_000_000_000)] = 500
     """Samples a step. The loss predicts each of them from the others."""
-    landmarks: Annotated[int, Ge(0)] = 0
+    landmarks: Annotated[int, Ge(0), Le(1_000_000_000)] = 0
     """Approximate the kernel of a batch by its values at so many of its samples (Nystroem), for batches of ten
     thousands; 0 takes the kernel itself."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation loss after which to stop and go back to the best; 0 is off."""
     centre: bool = True
     """Let the targets of a sample sum to zero: for k classes 1 - 1/k and -1/k, which a process of zero mean suits."""
-    above: Annotated[int, Ge(0)] = 0
+    above: Annotated[int, Ge(0), Le(1_000_000)] = 0
     """Hidden layers between the segment and the read-out that belong to other segments."""
     width: Annotated[float, Gt(0)] = 0.5
     """For ``bottleneck``: standard deviation of its noise, as a share of the median distance between samples."""

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers.room import demand_room
 from layerwise.maths.linalg import Gram, principal
 from layerwise.options import Bounded, Ge, Gt, Le
 
@@ -36,7 +37,7 @@ class Options(Bounded):
     """T_PC, in (0, 1]: a component is dropped where its absolute cosine with a kept one is above this."""
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
-    count: Annotated[int, Ge(1)] | None = None
+    count: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None
     """Number of filters of each layer whose word gives no width. Components then come in as T_v grows, each class's
     first one before any second one, until so many are kept."""
     centre: bool = False
@@ -96,14 +97,24 @@ def fit_groups(
 def draw(samples: int, fraction: float, seed: int, device: torch.device) -> Tensor:
     """Return the numbers, in ascending order, of a fraction of the samples; those of this process, drawn from all."""
     samples = shards.total(samples, device)
-    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed), device="cpu")
     return shards.own(order[: max(1, round(fraction * samples))].sort().values)
 
 
-def densities(inputs: Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
-    """Sum the second moments of the layer's input rows over each group of samples, in one pass."""
+def densities(inputs: Inputs, groups: dict[str, Tensor], centre: bool = False) -> dict[str, Gram]:
+    """Sum the second moments of the layer's input rows over each group of samples, in one pass.
+
+    A second one about a row of each group, where their covariance is asked for (`centre`) and lost in rounding.
+    """
     demand_room((len(groups) + 3) * inputs.fan_in**2, inputs.device, inputs.name)
-    grams = {name: Gram(inputs.fan_in, device=inputs.device) for name in groups}
+    grams = _summed(inputs, groups, {name: Gram(inputs.fan_in, device=inputs.device) for name in groups})
+    if centre and any(gram.rough for gram in grams.values()):
+        about = {name: Gram(inputs.fan_in, device=inputs.device, about=gram.low) for name, gram in grams.items()}
+        grams = _summed(inputs, groups, about)
+    return grams
+
+
+def _summed(inputs: Inputs, groups: dict[str, Tensor], grams: dict[str, Gram]) -> dict[str, Gram]:
     by_number = list(grams.values())
     for group, rows in inputs.rows_of_groups(list(groups.values())):
         by_number[group].add(rows)  # dmn eq. 15; divided by the number of rows of the class, not of all
@@ -112,7 +123,7 @@ def densities(inputs: Inputs, groups: dict[str, Tensor]) -> dict[str, Gram]:
 
 def filters(inputs: Inputs, groups: dict[str, Tensor], options: Options) -> Solution:
     """Return the filters of one layer, rows of unit length unless whitened, and the record of what was kept."""
-    grams = densities(inputs, groups)
+    grams = densities(inputs, groups, options.centre or options.whiten is not None)
     _warn_of_few(inputs, grams)
     spectra, candidates = {}, []
     count = inputs.layer.width if isinstance(inputs.layer.width, int) else options.count
@@ -153,7 +164,7 @@ def _whitened(weight: Tensor, gram: Gram, epsilon: float, record: dict) -> Solut
     """Return the filters with their responses to the rows of the Gram brought to zero mean and unit variance."""
     variance = ((weight @ gram.moment(centre=True)) * weight).sum(dim=1).clamp(min=0)
     weight = weight * (variance + epsilon).rsqrt()[:, None]
-    return Solution(weight, -weight @ (gram.sums / gram.n), record)
+    return Solution(weight, -weight @ gram.mean, record)
 
 
 def within(share: Tensor, variance: float, reach: bool) -> int:

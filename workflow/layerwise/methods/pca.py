@@ -24,7 +24,7 @@ class Options(Bounded):
     is given."""
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     """T_frac, the fraction of the training samples that the components are found on, drawn by seed, in (0, 1]."""
-    count: Annotated[int, Ge(1)] | None = None
+    count: Annotated[int, Ge(1), Le(1_000_000_000)] | None = None
     """Number of filters of each layer whose word gives no width."""
     centre: bool = False
     """Subtract the mean, which makes the second moment a covariance."""

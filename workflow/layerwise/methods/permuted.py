@@ -39,10 +39,11 @@ def fit(
         if theirs is None or theirs.shape != (inputs.width, inputs.fan_in):
             raise LayerwiseError(f"{inputs.name}: {path!r} has no such layer there: use a network of the same layers")
         bias = known[inputs.depth].bias
-        mixed = theirs.flatten()[torch.randperm(theirs.numel(), generator=draw)].reshape(theirs.shape)
+        order = torch.randperm(theirs.numel(), generator=draw, device="cpu")
+        mixed = theirs.flatten()[order].reshape(theirs.shape)
         if bias is None:
             return Solution(mixed)
-        return Solution(mixed, bias.detach().cpu()[torch.randperm(len(bias), generator=draw)])
+        return Solution(mixed, bias.detach().cpu()[torch.randperm(len(bias), generator=draw, device="cpu")])
 
     module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})

@@ -17,6 +17,7 @@ processes. The others are the thesis's own, on the samples themselves.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, prod
@@ -27,14 +28,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers.room import demand_room
 from layerwise.layers.words import parse
-from layerwise.maths.linalg import Gram, Normal, lsd
+from layerwise.maths.linalg import Normal, lsd
 from layerwise.methods._least_squares import Direct, Streamed
 from layerwise.methods._projections import augmented, components, differences, fields, sorted_samples
-from layerwise.options import Bounded, Ge, Gt, Lt
+from layerwise.options import Bounded, Ge, Gt, Le, Lt
 
 SHARED = True
 
@@ -52,7 +55,7 @@ class Options(Bounded):
     """Scale of the hidden targets. Sorted PCA has none."""
     beta: Annotated[float, Gt(0)] = 1.0
     """Weight of the labels Y beside the inputs Z in the hidden targets."""
-    tries: Annotated[int, Ge(1)] = 1
+    tries: Annotated[int, Ge(1), Le(1_000_000)] = 1
     """Random projections tried in each layer; the one of least read-out error (thesis eq. 5.3) is kept."""
     solver: Literal["pinv", "lstsq", "solve", "ridge"] = "pinv"
     """``pinv`` and ``lstsq`` on Z, ``solve`` on Z^T Z + strength I, as the thesis has them, bias column and all.
@@ -170,7 +173,7 @@ def fit(
             f"platonic: solver {options.solver} broke down in {options.dtype}: raise the strength, lower alpha, or use "
             "float64 or solver ridge"
         ) from None
-    _warn(readouts, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
+    _warn(readouts, options.dtype, float((y - y.mean(dim=0)).square().sum(dim=1).mean()))
     keys = ("input_error", "lsd", "strength")
     return Fitted(module, words, {key: [record.get(key) for record in records] for key in keys})
 
@@ -208,8 +211,8 @@ class _Readout:
     narrow: bool
 
 
-def _warn(readouts: list[_Readout], power: float) -> None:
-    """Say, once a fit, where rounding costs accuracy and where a narrow layer loses the targets.
+def _warn(readouts: list[_Readout], dtype: str, power: float) -> None:
+    """Say, once a fit, where rounding costs accuracy and where a layer loses the targets.
 
     Parameters
     ----------
@@ -220,18 +223,20 @@ def _warn(readouts: list[_Readout], power: float) -> None:
     if rough:
         worst = max(rough, key=lambda r: r.error - r.least)
         text = (
-            f"platonic: float32 costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
-            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: use float64, or "
-            "solver ridge"
+            f"platonic: {dtype} costs accuracy in {len(rough)} of {len(readouts)} layers: at the input of {worst.name} "
+            f"Y is read out with an error of {worst.error:.3g} where {worst.least:.3g} is possible: "
+            f"{'use float64' if dtype == 'float32' else 'standardise the features'}, or use solver ridge"
         )
         warnings.warn(LayerwiseWarning(text), stacklevel=2)
-    steps = [(before, after) for before, after in pairwise(readouts) if before.narrow]
+    steps = [(before, after) for before, after in pairwise(readouts)]
     if steps:
         before, after = max(steps, key=lambda step: step[1].error - step[0].error)
         if after.error - before.error > 0.25 * power:
+            what = "is narrower than n + k and loses" if before.narrow else "loses"
+            do = "use a larger width or beta, or more tries" if before.narrow else "standardise the features"
             text = (
-                f"platonic: {before.name} is narrower than n + k and loses the targets: the error of the read-out "
-                f"rises from {before.error:.3g} to {after.error:.3g}: use a larger width or beta, or more tries"
+                f"platonic: {before.name} {what} the targets: the error of the read-out rises from {before.error:.3g} "
+                f"to {after.error:.3g}: {do}, or lower alpha where its activation saturates"
             )
             warnings.warn(LayerwiseWarning(text), stacklevel=2)
 
@@ -242,7 +247,7 @@ def _best(
     """Draw projections ``P ~ N(0, 1)`` and keep the weights whose features have the least distance from Y."""
     least, best = inf, None
     for _ in range(tries):
-        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator)
+        drawn = torch.randn(factor.given, inputs.width, dtype=torch.float64, generator=generator, device="cpu")
         found = factor.weights(drawn.to(inputs.device))
         if tries == 1:
             return found, None
@@ -259,10 +264,9 @@ def _distance(inputs: Inputs, found: Solution, y: Tensor) -> float:
     if shards.size() == 1 and not inputs.streams:
         z = torch.cat([batch for batch, _ in inputs.after(found)])
         return lsd(z, y) if bool(torch.isfinite(z).all()) else inf  # thesis eq. 5.3
-    gram: Gram | None = None
-    for batch, samples in inputs.after(found):
-        gram = gram or Gram(batch.shape[1], y.shape[1], batch.device)
-        gram.add(batch, y[samples])
-    assert gram is not None
-    gram = shards.gathered(gram)
+
+    def samples() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((batch, y[at]) for batch, at in inputs.after(found))
+
+    gram = moments(samples, inputs.width_after, y.shape[1], inputs.device)
     return Normal(gram).residual(0.0) if bool(torch.isfinite(gram.second).all()) else inf

@@ -49,20 +49,24 @@ def fit(
         weight = draw(inputs.width, inputs.fan_in, options, generator)
         if not options.bias:
             return Solution(weight)
-        return Solution(weight, options.bias * torch.randn(inputs.width, dtype=torch.float64, generator=generator))
+        return Solution(weight, options.bias * _normal(inputs.width, generator=generator))
 
     module, words, records = driver.fit(segment, features, solve, device=device)
     return Fitted(module, words, {"layers": records})
+
+
+def _normal(*shape: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=generator, device="cpu")
 
 
 def draw(width: int, fan_in: int, options: Options, generator: torch.Generator) -> Tensor:
     """Return random weights ``(width, fan_in)``, float64."""
     scale = {"he": sqrt(2 / fan_in), "unit": sqrt(1 / fan_in)}.get(str(options.scale), options.scale)
     if options.distribution == "normal":
-        return float(scale) * torch.randn(width, fan_in, dtype=torch.float64, generator=generator)
+        return float(scale) * _normal(width, fan_in, generator=generator)
     sets = []
     for start in range(0, width, fan_in):
         size = min(fan_in, width - start)
-        frame, triangle = torch.linalg.qr(torch.randn(fan_in, size, dtype=torch.float64, generator=generator))
+        frame, triangle = torch.linalg.qr(_normal(fan_in, size, generator=generator))
         sets.append((frame * triangle.diagonal().sign()).T)  # uniform over frames only with positive diagonals
     return float(scale) * sqrt(fan_in) * torch.cat(sets)

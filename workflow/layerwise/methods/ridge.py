@@ -11,7 +11,7 @@ one Cholesky factorisation a strength, a tenth of the time each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Annotated, Literal
@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from layerwise.closed import driver, shards
-from layerwise.closed.inputs import Inputs, Solution, demand_room
+from layerwise.closed.inputs import Inputs, Solution
+from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.maths.linalg import STRENGTHS, Equations, Gram
+from layerwise.layers.room import demand_room
+from layerwise.maths.linalg import STRENGTHS, Equations
 from layerwise.options import Bounded, Ge
 
 SHARED = True
@@ -40,6 +42,11 @@ class Options(Bounded):
     select: Literal["gcv", "valid"] = "gcv"
     """What chooses the strength: ``gcv``, generalised cross-validation on the training samples, or ``valid``, the
     accuracy (of values, the squared error) on the validation split, which is faster beyond some 3,000 features."""
+    floor: Annotated[float, Ge(0)] = 0.0
+    """Least standard deviation that a feature is scaled by before the penalty, as a share of the median of all that
+    vary. A unit that all but died, and fires on a few training samples, is else blown up to the size of the others,
+    and answers a test sample with hundreds. 0 scales every feature to unit variance; .1 is a good number where values
+    matter, not classes alone."""
 
 
 def fit(
@@ -57,14 +64,14 @@ def fit(
         raise LayerwiseError(f"{inputs.name}: ridge fits 'dense outputs' as the last layer alone; use another method")
 
     if options.select == "valid":
-        read = validated_readout(options.strengths or STRENGTHS_VALID)
+        read = validated_readout(options.strengths or STRENGTHS_VALID, options.floor)
     else:
-        read = driver.ridge_readout(options.strengths or STRENGTHS)
+        read = driver.ridge_readout(options.strengths or STRENGTHS, options.floor)
     module, words, records = driver.fit(segment, features, refuse, device=device, readout=read)
     return Fitted(module, words, {"layers": records})
 
 
-def validated_readout(strengths: Sequence[float]) -> driver.Solve:
+def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.Solve:
     """Return the read-out with the strength that is best on the validation split, the largest of those that tie.
 
     Products are of the type of the features, sums are float64.
@@ -78,16 +85,18 @@ def validated_readout(strengths: Sequence[float]) -> driver.Solve:
                 "'valid: 0.1', or use select: gcv"
             )
         demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
-        gram = Gram(inputs.fan_in, task.outputs, inputs.device, products=inputs.dtype)
         # About their mean, float32 products keep the digits that centring would cost.
         middle = inputs.total()
         shards.add(middle)
         middle /= shards.total(len(inputs), inputs.device)
-        for rows, samples in inputs.batches():
-            gram.add(rows - middle, task.targets(inputs.y[samples]))
-        equations = Equations(shards.gathered(gram))
+
+        def samples() -> Iterator[tuple[Tensor, Tensor]]:
+            return ((rows - middle, task.targets(inputs.y[at], inputs.dtype)) for rows, at in inputs.batches())
+
+        equations = Equations(moments(samples, inputs.fan_in, task.outputs, inputs.device, inputs.dtype), floor)
         driver.warn_of_constants(inputs, equations.constant)
         losses: dict[float, float] = {}
+        chosen = None
         for strength in sorted(strengths, reverse=True):
             weight = equations.solve(strength).T
             bias = equations.mean_y - weight @ (equations.mean_z + middle)
@@ -96,6 +105,10 @@ def validated_readout(strengths: Sequence[float]) -> driver.Solve:
             if loss < min(losses.values(), default=inf):
                 chosen, solution = strength, Solution(weight, bias)
             losses[strength] = loss
+        if chosen is None:
+            raise LayerwiseError(
+                f"{inputs.name}: no strength gives finite scores on the validation split: mend or scale the targets"
+            )
         record = {"strength": chosen, "valid_loss": {f"{s:.3g}": loss for s, loss in losses.items()}}
         return replace(solution, record={**record, "constant_features": equations.constant})
 

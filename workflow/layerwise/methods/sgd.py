@@ -39,9 +39,9 @@ class Options(Bounded):
     """Nesterov's form of the momentum (`sgd` only)."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Strength of the weight decay on all parameters: in the gradient (`sgd`, `adam`) or apart from it (`adamw`)."""
-    epochs: Annotated[int, Ge(1)] = 20
+    epochs: Annotated[int, Ge(1), Le(1_000_000)] = 20
     """Passes over the training split, at most."""
-    batch: Annotated[int, Ge(1)] = 128
+    batch: Annotated[int, Ge(1), Le(1_000_000_000)] = 128
     """Samples a step."""
     schedule: Literal["constant", "step", "multistep", "cosine"] = "constant"
     """Learning rate over the epochs: times `gamma` every `step` epochs or at the `milestones`, or a cosine to 0."""
@@ -112,6 +112,10 @@ def fit(
         module = layers.for_images(module.to(device, features.train.dtype))
         training = _training(module, features.to(device), options, seed)
         training.run(hooks)
+        if not layers.apply(module, training.batches.split.x[: options.batch]).isfinite().all():
+            raise LayerwiseError(
+                "method 'sgd': the training diverged: the network's scores overflow: lower lr, or scale the samples"
+            )
     return Fitted(module.eval(), words, training.record())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,16 @@ from torch import Tensor
 from layerwise import store
 from layerwise.contract import Dataset, Split, Task
 from layerwise.errors import LayerwiseError
+from layerwise.preparation import record as records
+from layerwise.preparation.check import check, check_scaling
+from layerwise.preparation.record import RECORD, SPLITS
 
-SPLITS = ("train", "valid", "test")
-RECORD = "dataset.json"
+PARTS = ("x", "y", "shift", "scale")
 
 
 def content(tensors: dict[str, dict[str, Tensor]]) -> str:
     """Return a sha256 over names, types, shapes and bytes of the tensors."""
-    digest = hashlib.sha256()
-    for split, parts in sorted(tensors.items()):
-        for name, tensor in sorted(parts.items()):
-            digest.update(f"{split}/{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()
+    return store.content({f"{split}/{name}": t for split, parts in tensors.items() for name, t in parts.items()})
 
 
 def write(folder: Path, tensors: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> None:
@@ -40,31 +36,39 @@ def write(folder: Path, tensors: dict[str, dict[str, Tensor]], record: dict[str,
 
 
 def read(folder: Path) -> Dataset:
-    """Read a prepared data set; LayerwiseError where it is missing, cut short, or does not match its record."""
-    record = store.read_json(Path(folder) / RECORD)
-    train, valid, test = (read_split(folder, name, record) for name in SPLITS)
-    try:
-        told = record["task"]
-        task = Task(told["kind"], told["outputs"], tuple(told["classes"]))
-    except (KeyError, TypeError):
-        raise LayerwiseError(
-            f"{Path(folder) / RECORD}: not the record of a data set; delete it and run again"
-        ) from None
+    """Read a prepared data set: the values (x - shift) / scale, float32, and the labels, of each split.
+
+    Raises
+    ------
+    LayerwiseError
+        Where it is missing, cut short, or not what was prepared: the record has a sha256 of all of it.
+    """
+    path = Path(folder) / RECORD
+    record = records.read(path)
+    tensors = {name: store.read_tensors(Path(folder) / f"{name}.safetensors") for name in SPLITS}
+    for name in SPLITS:
+        _demand_shapes(Path(folder) / f"{name}.safetensors", tensors[name], (record["counts"][name], *record["shape"]))
+    told = record["task"]
+    task = Task(told["kind"], told["outputs"], tuple(told["classes"]))
+    if content(tensors) != record["content"]:
+        raise LayerwiseError(f"{path}: the samples beside it are not those it was written for; delete it and run again")
+    check({name: (parts["x"], parts["y"]) for name, parts in tensors.items()}, task, str(folder))
+    for parts in tensors.values():
+        check_scaling(parts["shift"], parts["scale"], tuple(record["shape"]), str(folder))
+    train, valid, test = (_values(tensors.pop(name)) for name in SPLITS)
     return Dataset(train, valid, test, task, record)
 
 
-def read_split(folder: Path, name: str, record: dict[str, Any] | None = None) -> Split:
-    """Read one split of a prepared data set: the values (x - shift) / scale, float32, and the labels."""
-    path = Path(folder) / f"{name}.safetensors"
-    record = record or store.read_json(Path(folder) / RECORD)
-    tensors = store.read_tensors(path)
-    try:
-        want = (record["counts"][name], *record["shape"])
-        x, y, shift, scale = (tensors[key] for key in ("x", "y", "shift", "scale"))
-    except (KeyError, TypeError):
-        raise LayerwiseError(f"{path}: not a split of a data set; delete the folder and run again") from None
+def _demand_shapes(path: Path, tensors: dict[str, Tensor], want: tuple[int, ...]) -> None:
+    types = {tensor.dtype for tensor in tensors.values()}
+    if sorted(tensors) != sorted(PARTS) or types - {torch.uint8, torch.float32, torch.int64} or not tensors["y"].ndim:
+        raise LayerwiseError(f"{path}: not a split of a data set; delete the folder and run again")
+    x, y = tensors["x"], tensors["y"]
     if tuple(x.shape) != want or len(y) != len(x):
         raise LayerwiseError(
             f"{path}: has samples {tuple(x.shape)} where its record says {want}; delete the folder and run again"
         )
-    return Split(x.to(torch.float32, copy=True).sub_(shift).div_(scale), y)
+
+
+def _values(parts: dict[str, Tensor]) -> Split:
+    return Split(parts["x"].to(torch.float32, copy=True).sub_(parts["shift"]).div_(parts["scale"]), parts["y"])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.options import Bounded, Ge, typed
+from layerwise.options import Bounded, Ge, Le, typed
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Preparation(Bounded):
     """The options that all sources share."""
 
     classes: tuple[str | int, ...] = ()
-    """Classes to keep, by name (or by number, where no class has that name), relabelled 0, 1, ... in this order;
-    empty keeps all. [1, 7] of MNIST is the two-digit problem."""
+    """Classes to keep, by name (or by number, from 0 on, where no name begins with a digit), relabelled 0, 1, ... in
+    this order; empty keeps all. [1, 7] of MNIST is the two-digit problem."""
     subset: Annotated[int, Ge(0)] = 0
     """Number of training samples, the same number of each class, drawn by the seed; 0 keeps all."""
-    valid: Annotated[int | float, Ge(0)] = 0
+    valid: Annotated[int | float, Ge(0), Le(10**9)] = 0
     """Validation samples taken from the training split by the seed. A count, or a share (written with a point) of
     `subset` where that is given, else of the training split. Without `subset` the classes keep their proportions;
     with it each class gives the same number to either split, and subset: 10000 with valid: 1.0 makes the papers'

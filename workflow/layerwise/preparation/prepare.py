@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from torch import Tensor
 from layerwise import plugins
 from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning, nearest
-from layerwise.preparation.check import check
+from layerwise.preparation.check import check, check_raw, check_scaling
 from layerwise.preparation.disk import content
 from layerwise.preparation.draw import deal, equal, proportional
 from layerwise.preparation.measure import Statistics, measure
@@ -45,25 +46,44 @@ def prepare(
         A split that does not exist has N = 0.
     record
         ``task``, ``shape``, ``counts`` (samples a split), ``class_counts`` (samples a class), ``constant_features``,
-        ``content`` (sha256 of the tensors), ``source`` and the source's ``notes``.
+        ``content`` (sha256 of the tensors), ``source``, the source's ``notes``, and ``warnings``: what was said on the
+        way, as text.
 
     Raises
     ------
     LayerwiseError
         For data that cannot be had, that is damaged, or that is not enough for what the preparation asks.
     """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", LayerwiseWarning)
+        tensors, record = _prepare(source, options, preparation, root)
+    for warning in told:
+        warnings.warn(warning.message, stacklevel=2)
+    record["warnings"] = [str(each.message) for each in told if issubclass(each.category, LayerwiseWarning)]
+    return tensors, record
+
+
+def _prepare(
+    source: str, options: Any, preparation: Preparation, root: Path
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     where = f"source {source!r}"
-    raw: Raw = plugins.load("datasets", source).load(options, root=root)
+    load = getattr(plugins.load("datasets", source), "load", None)
+    if not callable(load):
+        raise LayerwiseError(f"{where}: its file has no function load(options, *, root)")
+    raw: Raw = load(options, root=root)
+    given = check_raw(raw, where)
     splits = {"train": raw.train, "valid": raw.valid or _none_of(raw.train), "test": raw.test}
-    check(splits, raw.task, where)
+    check(splits, given, where)
     if preparation.classes:
-        splits, task = _keep_classes(splits, raw.task, preparation.classes, where)
+        splits, task = _keep_classes(splits, given, preparation.classes, where)
     else:
-        task = raw.task
+        task = given
     task = _targets(task, preparation.targets, where)
     splits = _draw(splits, task, preparation, where)
     statistics = _measured(splits["train"][0], preparation.standardise, where)
     shift, scale = statistics.standardisation(preparation.standardise, raw.scale)
+    check_scaling(shift, scale, tuple(raw.train[0].shape[1:]), where)
+    _warn_of_test(splits, task, where)
     tensors = {name: {"x": x, "y": y, "shift": shift, "scale": scale} for name, (x, y) in splits.items()}
     record: dict[str, Any] = {
         "source": source,
@@ -106,9 +126,12 @@ def _keep_classes(
 
 
 def _class(name: str | int, classes: tuple[str, ...], where: str) -> int:
-    """Return the number of a class that is given by name, or by number where no class has that name."""
+    """Return the number of a class that is given by name, or by number where no name could be meant by that."""
     if str(name) in classes:
         return classes.index(str(name))
+    if isinstance(name, int) and any(re.match(r"[+-]?\d", known) for known in classes):  # 01 is read as 1
+        some = ", ".join(map(repr, classes[:4])) + ", …" * (len(classes) > 4)
+        raise LayerwiseError(f"{where}: no class {name}; class names begin with numbers, so write them in full: {some}")
     if isinstance(name, int) and 0 <= name < len(classes):
         return name
     raise LayerwiseError(f"{where}: no class {name!r}{nearest(str(name), classes)}")
@@ -205,3 +228,24 @@ def _measured(x: Tensor, standardise: str, where: str) -> Statistics:
         text = f"{where}: {constant} of {features} features are constant in the training split: their scale is set to 1"
         warnings.warn(text, LayerwiseWarning, stacklevel=3)
     return statistics
+
+
+def _warn_of_test(splits: dict[str, Samples], task: Task, where: str) -> None:
+    """Say where scores would tell little: of samples that are trained on, and of classes without a sample."""
+    known = set(_rows(splits["train"][0]))
+    for name in ("valid", "test"):
+        x, y = splits[name]
+        shared = sum(row in known for row in _rows(x))
+        if shared:
+            text = f"{where}: {shared} of {len(x)} {name} samples are training samples too, to the byte"
+            warnings.warn(f"{text}: their scores say little", LayerwiseWarning, stacklevel=4)
+        lacking = [task.classes[c] for c, count in enumerate(_counts(y, task)) if task.classifies and not count]
+        if lacking and len(x):
+            some = ", ".join(map(repr, lacking[:6])) + ", …" * (len(lacking) > 6)
+            text = f"{where}: the {name} split has no sample of {len(lacking)} of {len(task.classes)} classes ({some})"
+            warnings.warn(text, LayerwiseWarning, stacklevel=4)
+
+
+def _rows(x: Tensor) -> list[int]:
+    """Return a number for each sample, the same for the same bytes."""
+    return [hash(row.tobytes()) for row in x.contiguous().numpy()]

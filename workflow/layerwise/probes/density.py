@@ -36,6 +36,8 @@ class Options(Bounded):
     def __post_init__(self) -> None:
         if list(self.at) != sorted(set(self.at)):
             raise LayerwiseError(f"option 'at' is {list(self.at)}: give numbers of samples in ascending order")
+        if not self.at and self.every > self.until:
+            raise LayerwiseError(f"option 'every' is {self.every}: it must be at most 'until', which is {self.until}")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:
@@ -49,6 +51,9 @@ def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, 
     places = list(options.at) or list(range(options.every, options.until + 1, options.every))
     if places[-1] > len(x):
         raise LayerwiseError(f"probe density: {places[-1]} samples are asked for, and the training split has {len(x)}")
+    if x.ndim != 4 or options.size > min(x.shape[2:]):
+        shape = "x".join(map(str, x.shape[1:]))
+        raise LayerwiseError(f"probe density: a sample of {shape} has no patch of {options.size}x{options.size}")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     layer = parse(f"conv {options.size}")
     gram = Gram(x.shape[1] * options.size**2, device=device)

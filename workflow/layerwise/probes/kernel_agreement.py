@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 from layerwise.contract import Dataset
 from layerwise.maths import kernels
-from layerwise.options import Bounded, Ge
+from layerwise.options import Bounded, Ge, Gt, MinLen
 
 
 @dataclass(frozen=True)
 class Options(Bounded):
-    widths: tuple[Annotated[int, Ge(1)], ...] = (10, 32, 100, 320, 1000)
+    widths: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (10, 32, 100, 320, 1000)
     """Widths of the hidden layers."""
-    depths: tuple[Annotated[int, Ge(1)], ...] = (1, 2, 3)
+    depths: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (1, 2, 3)
     """Numbers of hidden layers."""
     draws: Annotated[int, Ge(1)] = 20
     """Random networks over which the mean is taken."""
     samples: Annotated[int, Ge(2)] = 100
     """Training samples, the first ones."""
-    weight_variance: Annotated[float, Ge(0)] = 2.0
+    weight_variance: Annotated[float, Gt(0)] = 2.0
     """Variance of the weights, times the fan-in."""
     bias_variance: Annotated[float, Ge(0)] = 0.1
     """Variance of the biases."""

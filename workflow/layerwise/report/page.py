@@ -129,7 +129,7 @@ def _verdicts(results: StudyResults) -> dict[str, Any] | None:
     """Return the verdicts: how many of each, on what, and all in a table; nothing where there are none."""
     study, path = results.study, home(results.study.name) / "verdicts.csv"
     made.check(study, "verdicts", made.view_digest(study, study.verdicts_digest()), [path], "verdicts")
-    data = store.read_csv(path, published.COLUMNS)
+    data = store.read_csv(path, published.COLUMNS, published.TEXT)
     if data.empty:
         return None
     counts = data["verdict"].value_counts()
@@ -264,5 +264,6 @@ def _dataset(results: StudyResults, name: str) -> dict[str, Any]:
         **{split: record["counts"][split] for split in SPLITS},
         "task": record["task"]["kind"],
         "outputs": record["task"]["outputs"],
+        **({"warnings": "; ".join(record["warnings"])} if record.get("warnings") else {}),
         "digest": record["digest"],
     }

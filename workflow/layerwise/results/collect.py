@@ -12,7 +12,7 @@ from layerwise.run.records import dataset_record, read_fit, read_score
 from layerwise.study.model import Study
 from layerwise.study.trie import SPLITS, Node
 
-TOLD = ("machine", "asked")  # columns of fits from elsewhere
+TEXT = ["dataset", "path", "label", "method", "layers", "kind", "digest"]  # the columns that hold words
 MEASURES = ("accuracy", "mse", "cross_entropy")
 
 
@@ -72,13 +72,6 @@ def collect(study: Study) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def collect_elsewhere(study: Study) -> pd.DataFrame:
-    """Gather the fits of what a study leaves out, for where it is left out: with their machine and `Study.asked`."""
-    asked = {(d, p): study.asked(d, p) for d in study.networks for p in study.paths(d)}
-    told = [{"machine": machine_of(fit), "asked": asked[node.dataset, node.path]} for node, fit in records(study)]
-    return pd.concat([collect(study).drop(columns="digest"), pd.DataFrame(told)], axis=1)
 
 
 def machine_of(fit: dict[str, Any]) -> str:

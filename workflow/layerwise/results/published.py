@@ -21,6 +21,7 @@ from layerwise.study.works import Value, values
 
 __all__ = ["COLUMNS", "RULES", "VERDICTS", "Rule", "Value", "judge", "rule", "values", "verdicts"]
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
+TEXT = ["source", "item", "row", "metric", "verdict", "reason"]  # the columns that hold words
 VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
 LEFT_OUT = "the data set {} is left out: {}; delete its line under leave_out in {} to run it"

@@ -10,7 +10,7 @@ import pandas as pd
 from layerwise import store
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
-from layerwise.results import collect, made
+from layerwise.results import collect, elsewhere, made
 from layerwise.run import records
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, home
@@ -38,34 +38,14 @@ class StudyResults:
         """The fits of the study, as `collect` gathered them in fits.csv."""
         path = home(self.study.name) / "fits.csv"
         made.check(self.study, "fits", self.study.results_digest(), [path], "fits")
-        names = ("dataset", "seed", "path", "digest")
-        fits = store.read_csv(path, names, dtype={"label": str, "path": str, "dataset": str}).fillna({"label": ""})
-        want = {str(node): fit["digest"] for node, fit in self.records.items()}
-        nodes = fits["dataset"] + "/seed" + fits["seed"].astype(str) + "/" + fits["path"]
-        if dict(zip(nodes, fits["digest"], strict=True)) != want:
-            raise LayerwiseError(f"{path}: does not hold the fits that are there now; run the verb fits again")
-        return fits
+        if store.read_text(path) != store.csv_text(collect.collect(self.study)):
+            raise store.Damaged(f"{path}: does not hold the fits that are there now; run the verb fits again")
+        return store.read_csv(path, [], collect.TEXT)
 
     @functools.cached_property
     def elsewhere(self) -> pd.DataFrame:
         """Fits of data sets that are left out here, from another machine; none of networks asked otherwise by now."""
-        path = self.study.elsewhere
-        if not (self.study.left_out and path.is_file()):
-            return pd.DataFrame(columns=["dataset", "seed", "path", *collect.TOLD])
-        fits = store.read_csv(path, ("dataset", "seed", "path", *collect.TOLD), dtype={"label": str}).fillna(
-            {"label": ""}
-        )
-        fits = fits[fits["dataset"].isin(self.study.left_out)]
-        names = fits[["dataset", "path"]].itertuples(index=False, name=None)
-        known = {name: self._asked(*name) for name in dict.fromkeys(names)}
-        asked = [known[name] for name in fits[["dataset", "path"]].itertuples(index=False, name=None)]
-        return fits[fits["asked"] == asked]
-
-    def _asked(self, dataset: str, path: str) -> str | None:
-        try:
-            return self.study.asked(dataset, path)
-        except LayerwiseError:  # a segment that is gone
-            return None
+        return elsewhere.read(self.study)
 
     @functools.cached_property
     def records(self) -> dict[Node, dict[str, Any]]:
@@ -85,6 +65,7 @@ class StudyResults:
 
     def measure(self, dataset: str) -> str:
         """Return what a data set is measured by: ``accuracy``, or ``mse`` where it is a regression."""
+        self.networks(dataset)  # says what is wrong with the name
         return "mse" if records.dataset_record(self.study, dataset)["task"]["kind"] == "values" else "accuracy"
 
     def method(self, path: str) -> str:
@@ -115,17 +96,10 @@ class StudyResults:
         tables = []
         for dataset, path in ((d, p) for n, d, p in self.study.looks() if n == name):
             for seed in self.study.seeds_of(dataset):
-                node = Node(self.study.name, dataset, seed, path)
-                file = node.folder / f"{name}.csv"
-                if not file.is_file():
-                    raise LayerwiseError(f"{file}: no such file; run the verb probe")
-                table = store.read_csv(file, ["digest"])
-                if set(table["digest"]) != {
-                    records.seen_digest(self.study, self.study.probes[name], self.records[node])
-                }:
-                    raise LayerwiseError(f"{file}: of another fit, other options or code; run the verb probe again")
+                node, view = Node(self.study.name, dataset, seed, path), self.study.probes[name]
+                table = records.read_seen(node, view, records.seen_digest(self.study, view, self.records[node]))
                 label = self.study.networks[dataset].get(path, path)
-                tables.append(table.drop(columns="digest").assign(dataset=dataset, seed=seed, path=path, label=label))
+                tables.append(table.assign(dataset=dataset, seed=seed, path=path, label=label))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def data(self, dataset: str) -> Dataset:

@@ -14,9 +14,9 @@ from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.preparation import disk
 from layerwise.preparation.prepare import prepare
-from layerwise.run.records import dataset_record, read_fit
+from layerwise.run import records
 from layerwise.study.model import Study, digest_of
-from layerwise.study.trie import Node, dataset_folder
+from layerwise.study.trie import DATASET, Node, dataset_folder
 
 
 def prepare_dataset(study: Study, name: str, root: Path) -> None:
@@ -36,25 +36,31 @@ def prepare_dataset(study: Study, name: str, root: Path) -> None:
 
 def read_dataset(study: Study, name: str) -> Dataset:
     """Read a prepared data set; LayerwiseError where it is not the one that the study asks for."""
-    dataset_record(study, name)
+    record = records.dataset_record(study, name)
+    if record["digest"] != digest_of([record["content"], record["task"]]):
+        path = dataset_folder(study.name, name) / DATASET
+        raise LayerwiseError(f"{path}: its digest is not that of its content; delete it and run again")
     return disk.read(dataset_folder(study.name, name))
 
 
 def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
     """Return a node's fitted layers."""
+    path = node.folder / "segment.safetensors"
+    try:
+        weights = store.read_tensors(path)
+        if store.content(weights) != record["weights"]:
+            raise store.Damaged(f"{path}: not the weights that fit.json tells of; run the study again")
+    except LayerwiseError:
+        records.owe(node)
+        raise
     module, _ = layers.build(record["layers"], tuple(record["shape"]), record["outputs"])
-    weights = store.read_tensors(node.folder / "segment.safetensors")
     if any(w.dtype == torch.float64 for w in weights.values()):
         module = module.double()
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError:
-        path = node.folder / "segment.safetensors"
-        raise LayerwiseError(f"{path}: not the weights that fit.json tells of; delete it and run again") from None
+    module.load_state_dict(weights)
     return module.eval()
 
 
 def read_network(study: Study, node: Node, root: str) -> nn.Sequential:
     """Return all segments down to the node, as one module: data in, the node's output out."""
-    fitted = [read_module(n, read_fit(study, n, root)) for n in node.lineage]
+    fitted = [read_module(n, records.read_fit(study, n, root)) for n in node.lineage]
     return nn.Sequential(*(part for module in fitted for part in module)).eval()

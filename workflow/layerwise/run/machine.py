@@ -10,7 +10,6 @@ import gc
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from layerwise import environment
 from layerwise.errors import LayerwiseError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
@@ -74,7 +74,7 @@ def metered(on: torch.device) -> Iterator[dict[str, float]]:
         torch.cuda.reset_peak_memory_stats()
     else:
         with contextlib.suppress(OSError):  # Linux forgets the peak of what this process did before
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     start = time.perf_counter()
     yield reading
     if on.type == "cuda":
@@ -86,7 +86,7 @@ def metered(on: torch.device) -> Iterator[dict[str, float]]:
 
 def _peak_resident_mb() -> float:
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
@@ -113,7 +113,7 @@ def provenance(on: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Return the processor's name as the system gives it."""
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return platform.processor() or "unknown processor"
 
@@ -123,10 +123,7 @@ def revision() -> str:
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
+        return environment.git(folder, *words).decode(errors="replace").strip()
 
-    with contextlib.suppress(OSError):
-        head = git("rev-parse", "--short", "HEAD")
-        return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no", ".") else "")
-    return ""
+    head = git("rev-parse", "--short", "HEAD") if git("ls-files", Path(__file__).name) else ""
+    return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no", ".") else "")

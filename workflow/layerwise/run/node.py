@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import torch
@@ -39,12 +40,20 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         record = records.read_fit(study, node, data.record["digest"])
         if records.is_made(node.folder / "score.json", records.score_digest(study, record)):
             return told or "already made, left alone"
-        said = _score(study, node, record, data, on, features)
+        whole = features if shards.size() == 1 else None  # not what this process had for its part
+        with shards.alone():  # a read-out is a fit, of which the other processes know nothing
+            said = _score(study, node, record, data, on, whole)
     return f"{told}; {said}" if told else said
 
 
 def _fitted(node: Node, digest: str) -> bool:
-    return (node.folder / "segment.safetensors").is_file() and records.is_made(node.folder / "fit.json", digest)
+    """Tell whether a node has a record of the digest, and the very weights that the record tells of."""
+    weights, record = node.folder / "segment.safetensors", node.folder / "fit.json"
+    if not (weights.is_file() and records.is_made(record, digest)):
+        return False
+    with contextlib.suppress(store.Damaged):
+        return store.content(store.read_tensors(weights)) == records.read(record, digest)["weights"]
+    return False
 
 
 def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str) -> tuple[str, Features]:
@@ -58,13 +67,18 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
     if shards.rank():
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
+    try:
+        layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
+    except LayerwiseError as error:
+        raise LayerwiseError(f"network {node}: what method {spec.method!r} returned: {error}") from None
     weights = fitted.module.state_dict()
     if not all(w.isfinite().all() for w in weights.values() if w.is_floating_point()):
         raise LayerwiseError(f"network {node}: the fit gave weights that are not finite; nothing was written")
-    (node.folder / "fit.json").unlink(missing_ok=True)  # an old record must not stand beside new weights
+    store.remove(node.folder / "fit.json")  # an old record must not stand beside new weights
     store.write_tensors(node.folder / "segment.safetensors", weights)
     record = {
         "digest": digest,
+        "weights": store.content(weights),
         "method": spec.method,
         "options": dataclasses.asdict(spec.options),
         "layers": list(fitted.layers),
@@ -79,7 +93,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         **machine.provenance(on),
         "record": fitted.record,
     }
-    store.write_json(node.folder / "fit.json", record)  # last: a node with a record is whole
+    records.write(node.folder / "fit.json", record)  # last: a node with a record is whole
     sidecar.path.unlink(missing_ok=True)
     went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
     return f"fitted in {reading['seconds']:.2f} s{went_on}", features
@@ -115,11 +129,11 @@ def _score(
     """Score what a node gives on every split; what it was just fitted on need not be made again."""
     digest = records.score_digest(study, record)
     if not (record["scores"] or study.readouts):
-        store.write_json(node.folder / "score.json", {"digest": digest, "kind": "features", "splits": {}})
+        records.write(node.folder / "score.json", {"digest": digest, "kind": "features", "splits": {}})
         return "features"
     module = loading.read_module(node, record)
     given: dict[str, Source] = {}
-    if features is not None and shards.size() == 1:
+    if features is not None:
         given = {"train": features.train, "valid": features.valid}
     splits: dict[str, Split] = {}
     for split in SPLITS:
@@ -127,7 +141,11 @@ def _score(
         outputs = source.Through(taken, module, on)
         splits[split] = Split(outputs.x, outputs.y)
     result = (scores.of_scores if record["scores"] else scores.of_readout)(splits, data.task)
-    store.write_json(node.folder / "score.json", {"digest": digest, **result})
+    for split, measured in result["splits"].items():
+        if not all(map(isfinite, measured.values())):
+            told = f"network {node}: what it gives on the {split} split is too large, or no number"
+            raise LayerwiseError(f"{told}; scale what it takes in, or take smaller steps")
+    records.write(node.folder / "score.json", {"digest": digest, **result})
     said = {split: each.get("accuracy", each["mse"]) for split, each in result["splits"].items()}
     return f"{tuple(splits['train'].x.shape[1:])}, " + ", ".join(f"{s} {v:.4g}" for s, v in said.items())
 
@@ -137,11 +155,11 @@ def represent(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     fit = records.read_fit(study, node, data.record["digest"])
     digest = records.score_digest(study, fit)
     files = {split: source.checkpoint(node, split) for split in SPLITS}
-    if all(f.is_file() and store.read_notes(f).get("digest") == digest for f in files.values()):
+    if all(f.is_file() and source.is_whole(f, digest) for f in files.values()):
         return "already made, left alone"
     module = loading.read_module(node, fit)
     with store.alone(node.folder):
         for split, file in files.items():
             features = source.Through(source.inputs(study, node, split, data, on), module, on)
-            store.write_tensors(file, {"x": features.x}, {"digest": digest})
+            source.keep(file, features.x, digest)
     return f"{features.shape} a sample"

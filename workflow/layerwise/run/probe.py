@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import torch
 
-from layerwise import plugins, store
+from layerwise import plugins
 from layerwise.contract import Dataset, Hooks
 from layerwise.errors import LayerwiseError
 from layerwise.run import loading, records
@@ -19,8 +18,8 @@ from layerwise.study.trie import Node
 def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View) -> str:
     """Look at the network that ends in the node, and write down what the probe saw in `<probe>.csv`."""
     record = records.read_fit(study, node, data.record["digest"])
-    path, digest = node.folder / f"{view.name}.csv", records.seen_digest(study, view, record)
-    if _seen(path, digest):
+    digest = records.seen_digest(study, view, record)
+    if _seen(node, view, digest):
         return "already made, left alone"
     module = plugins.load("probes", view.module)
     options = module.Options(**vars(view.options))
@@ -38,11 +37,12 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
     else:
         network = loading.read_network(study, node, data.record["digest"]).to(on)
         table = module.look(network, data, options, seed=seed, device=on)
-    store.write_csv(path, table.assign(digest=digest))
+    records.write_seen(node, view, digest, table)
     return f"{len(table)} rows"
 
 
-def _seen(path: Path, digest: str) -> bool:
-    with contextlib.suppress(LayerwiseError):  # not there, or cut short: then it is made anew
-        return set(store.read_csv(path, ["digest"], dtype={"digest": str})["digest"]) == {digest}
+def _seen(node: Node, view: View, digest: str) -> bool:
+    with contextlib.suppress(LayerwiseError):  # not there, or not as it was written: then it is made anew
+        records.read_seen(node, view, digest)
+        return True
     return False

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerwise import store
 from layerwise.contract import Hooks
+from layerwise.run import records
 
 NAME = ".resume.safetensors"
 
@@ -34,10 +35,17 @@ class Sidecar:
         said = store.read_notes(self.path)
         if said.get("digest") != self.digest:
             return None
+        tensors = store.read_tensors(self.path)
+        if said.pop(records.SEAL, None) != _seal(said, tensors):
+            raise store.Damaged(f"{self.path}: changed since it was written; delete it and run again")
         self.earlier = float(said["seconds"])
-        return store.read_tensors(self.path), json.loads(said["notes"])
+        return tensors, json.loads(said["notes"])
 
     def _save(self, tensors: dict[str, Tensor], notes: dict) -> None:
         seconds = round(self.earlier + time.perf_counter() - self.start, 4)
         said = {"digest": self.digest, "seconds": str(seconds), "notes": json.dumps(notes)}
-        store.write_tensors(self.path, tensors, said)
+        store.write_tensors(self.path, tensors, {**said, records.SEAL: _seal(said, tensors)})
+
+
+def _seal(said: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    return records.seal({**said, "content": store.content(tensors)})

@@ -112,7 +112,10 @@ def outputs(study: Study, node: Node, split: str, data: Dataset, on: torch.devic
     fit = records.read_fit(study, node, data.record["digest"])
     path = checkpoint(node, split)
     right = study.kept(node.path) and path.is_file()
-    if right and store.read_notes(path).get("digest") == records.score_digest(study, fit):
+    if right and _told(path)[0] == records.score_digest(study, fit):
+        if not _as_written(path):
+            records.owe(node)
+            raise store.Damaged(f"{path}: changed since it was written; run the study again")
         stored = Stored(path, getattr(data, split).y)
         return stored if stored.streams and not part else shards.part(Split(stored.x, stored.y)).to(on)
     return Through(inputs(study, node, split, data, on, part=part), loading.read_module(node, fit), on)
@@ -121,6 +124,36 @@ def outputs(study: Study, node: Node, split: str, data: Dataset, on: torch.devic
 def checkpoint(node: Node, split: str) -> Path:
     """Return the file of a node's features on a split."""
     return node.folder / f"{split}.safetensors"
+
+
+def keep(path: Path, x: Tensor, digest: str) -> None:
+    """Write a checkpoint, with the digest of what it is for and that of what is in it."""
+    # One note: several stand in the file in an order that changes from process to process.
+    store.write_tensors(path, {"x": x}, {"digest": f"{digest} {store.content({'x': x})}"})
+
+
+def _told(path: Path) -> tuple[str, str]:
+    """Return the two digests that a checkpoint notes."""
+    digest, _, content = store.read_notes(path).get("digest", "").partition(" ")
+    return digest, content
+
+
+def is_whole(path: Path, digest: str) -> bool:
+    """Tell whether a checkpoint is for a digest, and as it was written."""
+    try:
+        return _told(path)[0] == digest and _as_written(path)
+    except store.Damaged:
+        return False
+
+
+def _as_written(path: Path) -> bool:
+    told = path.stat()
+    return _has_its_content(path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns)
+
+
+@functools.cache  # a file of gigabytes is gone through once a process
+def _has_its_content(path: Path, *version: int) -> bool:
+    return _told(path)[1] == store.content(store.read_tensors(path))
 
 
 def held(source: Source) -> Source:

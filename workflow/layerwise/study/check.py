@@ -5,22 +5,21 @@ No torch here, and nothing is read but the study.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
-from layerwise.study import works
+from layerwise.study import text, works
 from layerwise.study.trie import prefixes
 
 if TYPE_CHECKING:
-    from layerwise.study.model import Study
+    from layerwise.study.model import Study, View
 
 
 def check(study: Study) -> None:
     """Refuse a study in which a name stands for nothing; LayerwiseError says which."""
-    for seeds in study.seeds_by_dataset.values():
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise LayerwiseError(f"seeds: {list(seeds)}: give each once, and none below 0")
+    _check_names(study)
     for name in study.left_out:
         if name not in study.datasets:
             raise LayerwiseError(f"leave_out: no data set {name!r}{nearest(name, study.datasets)}")
@@ -29,10 +28,12 @@ def check(study: Study) -> None:
     for dataset, networks in study.networks.items():
         if dataset not in study.datasets:
             raise LayerwiseError(f"networks: no data set {dataset!r}{nearest(dataset, study.datasets)}")
+        done: set[str] = set()
         for path in networks:
-            _check_uses(study, path)
+            _check_uses(study, path, (), done)
         for path in study.paths(dataset):
             study.segment(path)
+        text.check_apart(study.paths(dataset), "path")
         for path in networks:
             if not words.parse(study.segment(path).layers[-1]).scores:
                 raise LayerwiseError(f"network {path!r} of {dataset!r} ends in features: end it with 'dense outputs'")
@@ -53,12 +54,84 @@ def check(study: Study) -> None:
                 works.mapped(study, view.options.source, item)
             except LayerwiseError as error:
                 raise LayerwiseError(f"{view.name!r}: {error}") from None
+        _check_shown(study, view, known)
 
 
-def _check_uses(study: Study, path: str, above: tuple[str, ...] = ()) -> None:
-    """Refuse a fit that would have to be there before itself."""
+def _check_shown(study: Study, view: View, known: set[str]) -> None:
+    """Refuse a figure or a table of a data set, a network or a probe that is not there: it is made after all fits.
+
+    The options of a plugin from outside the package may mean anything by these names, and are left alone.
+    """
+    if "." in view.module:
+        return
+    given, where = vars(view.options), f"{view.name!r}"
+    dataset = given.get("dataset", "")
+    for name in (*given.get("datasets", ()), *given.get("control", ()), *([dataset] if "dataset" in given else [])):
+        if name not in study.networks:
+            raise LayerwiseError(f"{where}: no data set {name!r} with networks{nearest(name, study.networks)}")
+    if "probe" in given and given["probe"] not in study.probes:
+        raise LayerwiseError(f"{where}: no probe {given['probe']!r}{nearest(given['probe'], study.probes)}")
+    named = [(dataset, each) for each in given.get("networks", ())] + [("", each) for each in given.get("own", ())]
+    named += [("", given["network"])] if given.get("network") else []
+    for option in ("panels", "baseline", "control", "against"):
+        named += _leaves(given.get(option, {}), "")
+    for key, each in named:
+        above = key if key in study.networks else key.split("/")[0]  # a data set, or a network of it
+        if each not in known and f"{above}/{each}" not in known:
+            raise LayerwiseError(f"{where}: no network {each!r}{nearest(f'{above}/{each}'.lstrip('/'), known)}")
+        if "/" in key and key not in known and key.split("/")[0] in study.networks:
+            raise LayerwiseError(f"{where}: no network {key!r}{nearest(key, known)}")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Give the texts in a mapping, each with the data set or the network below which it stands."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _leaves(each, str(name) if not key or "/" in str(name) else key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _check_names(study: Study) -> None:
+    """Refuse names, given or made of placeholders, that would leave the folder of the results or meet one another."""
+    kinds = {
+        "study": [study.name],
+        "data set": study.datasets,
+        "segment": study.segments,
+        "probe": study.probes,
+        "figure": study.figures,
+        "table": study.tables,
+    }
+    for what, names in kinds.items():
+        for name in names:
+            text.check_name(name, what)
+        if what != "segment":  # the same name in other folders is another's
+            text.check_apart(names, what)
+    for path in (path for networks in study.networks.values() for path in networks):
+        text.check_path(path)
+    for segment in study.segments.values():
+        for path in segment.uses:
+            text.check_path(path)
+
+
+def _check_uses(study: Study, path: str, above: tuple[str, ...], done: set[str]) -> None:
+    """Refuse a fit that would have to be there before itself.
+
+    Parameters
+    ----------
+    above
+        The nodes that use the network, one after the other.
+    done
+        Nodes that were looked at.
+    """
     for node in prefixes(path):
         if node in above:
             raise LayerwiseError(f"segment {study.segment(node).name!r}: it uses a network that {node!r} is part of")
-        for used in study.segment(node).uses:
-            _check_uses(study, used, (*above, node))
+        if len(above) > text.DEEPEST:
+            raise LayerwiseError(
+                f"segment {study.segment(above[0]).name!r}: networks use networks too deep, at {node!r}"
+            )
+        if node not in done:
+            for used in study.segment(node).uses:
+                _check_uses(study, used, (*above, node), done)
+            done.add(node)

@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from layerwise.errors import LayerwiseError
+from layerwise.study.text import LONGEST, short
 
 PLACEHOLDER = re.compile(r"<([a-z]+)>")
 SETTING = re.compile(r"<[a-z]+>=\S*( <[a-z]+>=\S*)*")
 INTEGER, NUMBER = re.compile(r"[-+]?[0-9]+"), re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]+)?")
-LONGEST = 200  # letters of a segment's name; it is a folder's name, too
 
 
 def written(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -37,6 +37,9 @@ def written(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 raise LayerwiseError(
                     f"segment {name!r}: it is given twice, once as a variant or below <n>=4; delete one"
                 )
+            uses = segment.get("uses", [])  # which a variant may have made anything of
+            if not isinstance(uses, list) or not all(isinstance(path, str) for path in uses):
+                raise LayerwiseError(f"segment {name!r}: uses: {short(uses)} is no list of paths")
             whole[name] = segment
     return whole
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
-from layerwise.store import read_json
-from layerwise.study import families, works
+from layerwise.study import families, text, works
 from layerwise.study.check import check
 from layerwise.study.model import SegmentSpec, Study, View, seed_list
-from layerwise.study.schema import can_validate, read_yaml, validate
+from layerwise.study.schema import can_validate, read_json, read_yaml, validate
 
-NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a study: it stands in rules, folders and commands
+MOST_LAYERS = 100_000  # of a segment, with the repeated ones
 NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
 
 
@@ -37,11 +35,10 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
         Take the data sets that the study leaves out, and none that it runs.
     """
     path = Path(path)
-    if not path.is_file():
-        known = {p.stem for p in path.parent.glob("*.yaml")}
-        raise LayerwiseError(f"study {path.stem!r}: no file {path}{nearest(path.stem, known)}")
-    if not NAME.fullmatch(path.stem):
-        raise LayerwiseError(f"study {path.stem!r}: call the file by letters, digits, _ and -")
+    if not found(path):
+        raise LayerwiseError(missing(path))
+    if not text.NAME.fullmatch(path.stem):
+        raise LayerwiseError(f"study {text.short(path.stem)}: call the file by {text.SPELLING}")
     if path.suffix == ".json":
         raw = _checked(read_json(path), path)
     else:
@@ -62,10 +59,37 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
     return study
 
 
+def twins(study: Study) -> Iterator[str]:
+    """Give a line for each two networks that nothing tells apart but their paths."""
+    for dataset, networks in study.networks.items():
+        seen: dict[str, str] = {}
+        for path, label in networks.items():
+            other = seen.setdefault(label, path)
+            if other != path:
+                said = f"{study.file}: networks {other!r} and {path!r} of {dataset!r} have one label"
+                yield f"{said}, {text.short(label)}; give each its own"
+
+
+def found(path: Path) -> bool:
+    """Tell whether anything is at a path, readable or not."""
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # too long a name, or a folder that may not be looked into: reading it says so
+        return True
+
+
 def names(folder: Path, taken: Collection[str] = ()) -> list[str]:
     """Return the names of the studies in a folder, by their files alone, but for those that are taken."""
-    found = sorted(path.stem for path in folder.glob("*.yaml"))
-    return [name for name in found if NAME.fullmatch(name) and name not in taken]
+    try:
+        stems = sorted(path.stem for path in folder.glob("*.yaml"))
+    except OSError:
+        return []
+    return [name for name in stems if text.NAME.fullmatch(name) and name not in taken]
+
+
+def missing(path: Path) -> str:
+    """Return what to say of a study that is not there."""
+    return f"study {text.short(path.stem)}: no file {path}{nearest(path.stem, names(path.parent))}"
 
 
 def marked(raw: dict[str, Any]) -> dict[str, Any]:
@@ -78,10 +102,8 @@ def _digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _checked(raw: Any, path: Path) -> dict[str, Any]:
+def _checked(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a study of JSON: held against the schema, or as it was printed where jsonschema is not installed."""
-    if not isinstance(raw, dict):
-        raise LayerwiseError(f"{path}: holds no mapping; print a study with the verb study")
     mark = raw.pop("checked", None)
     if can_validate():
         validate(_without(raw, "name"), "study", str(path))
@@ -90,8 +112,8 @@ def _checked(raw: Any, path: Path) -> dict[str, Any]:
             f"{path}: not as the verb study prints a study; print it anew, or install jsonschema and PyYAML"
         )
     name = raw.get("name", path.stem)
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise LayerwiseError(f"{path}: name: {name!r} is not what belongs here: letters, digits, _ and -")
+    if not isinstance(name, str) or not text.NAME.fullmatch(name):
+        raise LayerwiseError(f"{path}: name: {text.short(name)} is not what belongs here: {text.SPELLING}")
     return raw
 
 
@@ -99,10 +121,11 @@ def _extended(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a study with what it does not say itself taken from the one that it extends, as far as it fits."""
     if "extends" not in raw:
         return raw
+    others = names(path.parent, taken={path.stem})
+    if raw["extends"] not in others:
+        hint = nearest(str(raw["extends"]), others)
+        raise LayerwiseError(f"{path}: extends: no other study {text.short(raw['extends'])}{hint}")
     base = path.with_name(f"{raw['extends']}.yaml")
-    if not base.is_file() or base == path:
-        known = sorted({p.stem for p in path.parent.glob("*.yaml")} - {path.stem})
-        raise LayerwiseError(f"{path}: extends: no other study {raw['extends']!r}{nearest(str(raw['extends']), known)}")
     whole = read_yaml(base)
     validate(whole, "study", str(base))  # which refuses one that extends a third
     validate(_without(whole, "probes", "tables", "figures") | _without(raw, "extends"), "study", str(path))
@@ -167,9 +190,9 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
     options = _without(given, *NOT_OPTIONS["segments"])
     where = f"segment {name!r}"
-    layers = [
-        w for each in given["layers"] for w in ([each] if isinstance(each, str) else each["layers"] * each["repeat"])
-    ]
+    method, layers = given["method"], _layers(given["layers"], where)
+    if not isinstance(method, str):
+        raise LayerwiseError(f"{where}: method: {text.short(method)} is no name of a method")
     for word in dict.fromkeys(layers):
         try:
             words.parse(word)
@@ -177,8 +200,24 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
             raise LayerwiseError(f"{where}: {error}") from None
     if not layers:
         raise LayerwiseError(f"{where}: its layers are repeated no times; name at least one")
-    options = plugins.options("methods", given["method"], options, where)
-    return SegmentSpec(name, given["method"], tuple(layers), options, tuple(given.get("uses", ())))
+    return SegmentSpec(
+        name, method, tuple(layers), plugins.options("methods", method, options, where), tuple(given.get("uses", ()))
+    )
+
+
+def _layers(given: Any, where: str) -> list[str]:
+    """Return layer words, the repeated ones written out; a family or a variant may have made anything of them."""
+    words_: list[str] = []
+    for each in given if isinstance(given, list) else [given]:
+        times, block = (each.get("repeat"), each.get("layers")) if isinstance(each, dict) else (1, [each])
+        if type(times) is not int or not isinstance(block, list) or not all(isinstance(w, str) for w in block):
+            raise LayerwiseError(
+                f"{where}: layers: {text.short(each)} is no layer word, nor {{repeat: 2, layers: [...]}}"
+            )
+        if len(words_) + max(times, 0) * len(block) > MOST_LAYERS:
+            raise LayerwiseError(f"{where}: more than {MOST_LAYERS:,} layers; take fewer, or several segments")
+        words_ += block * times
+    return words_
 
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
@@ -216,10 +255,19 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
         figures={n: _view("figures", n, v) for n, v in raw.get("figures", {}).items()},
         tables={n: _view("tables", n, v) for n, v in raw.get("tables", {}).items()},
         published=_by_item(raw.get("published", {})),
-        verdicts=families.listed(raw.get("verdicts", []), "verdicts"),
+        verdicts=[_verdict(each) for each in families.listed(raw.get("verdicts", []), "verdicts")],
         raw=raw,
         families=named,
     )
+
+
+def _verdict(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict whose networks along a curve are each one network, at a number."""
+    for place, network in given.get("networks", {}).items():
+        if not isinstance(network, str) or not text.NUMBER.fullmatch(str(place)):
+            at = f"verdict on {given['item']!r}: networks: {text.short(place)}: {text.short(network)}"
+            raise LayerwiseError(f"{at}: give a number, and one network as dataset/path")
+    return given
 
 
 def _without(given: dict[str, Any], *keys: str) -> dict[str, Any]:

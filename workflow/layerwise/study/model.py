@@ -19,7 +19,11 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
 from layerwise.study.identity import SCORES, identity
+from layerwise.study.text import short
 from layerwise.study.trie import Node, home, prefixes
+
+MOST_SEEDS = 10_000  # of a study; a job's seeds stand in one command
+SEEDS = 2**63  # a seed is below it: a generator takes so many bits
 
 
 def digest_of(thing: Any) -> str:
@@ -33,8 +37,17 @@ def changed(options: Any) -> dict[str, Any]:
 
 
 def seed_list(given: int | list[int]) -> tuple[int, ...]:
-    """Return the seeds that a study or the configuration gives: so many, from 0 on, or these."""
-    return tuple(range(given)) if isinstance(given, int) else tuple(given)
+    """Return the seeds that a study, the configuration or a verb gives: so many, from 0 on, or these.
+
+    LayerwiseError where they are too many, or none that a generator takes.
+    """
+    count = given if isinstance(given, int) else len(given)
+    if not 1 <= count <= MOST_SEEDS:
+        raise LayerwiseError(f"seeds: {short(given)}: give from 1 to {MOST_SEEDS:,} seeds")
+    seeds = tuple(range(given)) if isinstance(given, int) else tuple(given)
+    if len(set(seeds)) < len(seeds) or not all(type(seed) is int and 0 <= seed < SEEDS for seed in seeds):
+        raise LayerwiseError(f"seeds: {short(given)}: give each once, and none below 0 or above {SEEDS - 1}")
+    return seeds
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,7 @@ class Study:
         nodes = {p for path in wanted for p in prefixes(path)}
         return sorted(nodes, key=lambda p: (self._rank(p), p.count("/"), p))
 
+    @functools.cache  # noqa: B019
     def _rank(self, path: str) -> int:
         """Return how many networks have to be fitted one after the other for a node to use the last of them."""
         return max((1 + self._rank(u) for p in prefixes(path) for u in self.segment(p).uses), default=0)
@@ -202,8 +216,8 @@ class Study:
         source, options, preparation = self.dataset(name)
         return {
             "source": source,
-            "options": dataclasses.asdict(options),
-            "preparation": dataclasses.asdict(preparation),
+            "options": changed(options),
+            "preparation": changed(preparation),
             "code": identity("datasets", source),
         }
 
@@ -215,11 +229,12 @@ class Study:
         return {
             "method": segment.method,
             "layers": [parsed[w] for w in segment.layers],
-            "options": dataclasses.asdict(segment.options),
+            "options": changed(segment.options),
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
         }
 
+    @functools.cache  # noqa: B019
     def digest(self, node: Node, root: str) -> str:
         """Return the digest that the record of a node's fit must have.
 
@@ -239,6 +254,7 @@ class Study:
         """Where the fits of the data sets that are left out here are written, by a machine that runs them."""
         return Path(self.file).parent / "elsewhere" / f"{self.name}.csv"
 
+    @functools.cache  # noqa: B019
     def asked(self, dataset: str, path: str) -> str:
         """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
         source, options, preparation = self.dataset(dataset)
@@ -300,4 +316,4 @@ class Study:
 
     def _own(self, kind: str, name: str) -> str:
         view: View = getattr(self, kind)[name]
-        return digest_of([view.module, dataclasses.asdict(view.options), identity(kind, view.module)])
+        return digest_of([view.module, changed(view.options), identity(kind, view.module)])

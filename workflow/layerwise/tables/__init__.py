@@ -23,23 +23,24 @@ from layerwise.results import made
 from layerwise.results.study_results import StudyResults
 from layerwise.study.model import View
 from layerwise.study.trie import home
-from layerwise.tables._format import markdown, readable
+from layerwise.tables._format import escaped, markdown, readable
 
 
 def make(results: StudyResults, view: View) -> None:
     """Make a table of a study, as ``results/<study>/tables/<name>.csv`` and ``.md``."""
     module, options = opened(view)
     table = module.make(results, options)
-    with made.making(results.study, f"tables/{view.name}", digest(results, view), files(results, view)) as (csv, text):
+    own, columns = files(results, view), store.text_columns(table)
+    with made.making(results.study, f"tables/{view.name}", digest(results, view), own, columns) as (csv, text):
         store.write_csv(csv, table)
-        store.write_text(text, f"{markdown(readable(table))}\n{module.caption(results, options)}\n")
+        store.write_text(text, f"{markdown(readable(table))}\n{escaped(module.caption(results, options))}\n")
 
 
 def read(results: StudyResults, view: View) -> pd.DataFrame:
     """Read a table as it was made; LayerwiseError where it was made for anything else than the study asks for now."""
     own = files(results, view)
-    made.check(results.study, f"tables/{view.name}", digest(results, view), own, "table")
-    return store.read_csv(own[0], [])
+    columns = made.check(results.study, f"tables/{view.name}", digest(results, view), own, "table")
+    return store.read_csv(own[0], [], columns)
 
 
 def files(results: StudyResults, view: View) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -49,10 +51,19 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+# What Markdown takes for more than itself, of which a backslash makes it a letter; an underscore inside a word is one.
+MARKS = re.compile(r"[\\`*|~$\[\]]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def escaped(text: str) -> str:
+    """Return a text, in one line, that Markdown shows as it is written."""
+    return MARKS.sub(r"\\\g<0>", html.escape(" ".join(text.splitlines()), quote=False))
+
+
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of texts in Markdown; a bar inside a cell is escaped."""
+    """Return a table of texts in Markdown."""
 
     def line(cells: Any) -> str:
-        return "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        return "| " + " | ".join(escaped(str(c)) for c in cells) + " |"
 
     return "\n".join([line(table), line("---" for _ in table.columns), *(line(row) for row in table.to_numpy())]) + "\n"

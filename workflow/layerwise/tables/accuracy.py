@@ -12,24 +12,34 @@ from layerwise.maths.intervals import interval
 from layerwise.results.study_results import StudyResults
 from layerwise.study.trie import SPLITS
 
+MEASURED = [f"{name}{end}" for name in (*SPLITS, "difference") for end in ("", "_half_width")]
+COLUMNS = ["dataset", "network", "method", "parameters", "seconds", "seconds_half_width", "measure", *MEASURED]
+COLUMNS += ["n", "path"]
+
 
 @dataclass(frozen=True)
 class Options:
     datasets: tuple[str, ...] = ()
-    """Data sets of the table; all of the study where absent."""
+    """Data sets of the table; all of the study where absent. Those that the study leaves out here have no rows."""
     control: dict[str, str] = field(default_factory=dict)
     """For each data set, the path of the network from which the others' differences are taken."""
 
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
-    datasets = options.datasets or tuple(results.study.networks)
+    datasets = _datasets(results, options)
     for dataset, path in options.control.items():
-        if dataset not in datasets:
+        if dataset not in datasets and dataset not in results.study.left_out:
             raise LayerwiseError(f"table accuracy: control for {dataset!r}, which is none of its data sets")
-        results.networks(dataset, (path,))  # says what is wrong with the path
+        if dataset in datasets:
+            results.networks(dataset, (path,))  # says what is wrong with the path
     rows = [_row(results, d, p, options.control.get(d)) for d in datasets for p in results.networks(d)]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table if options.control else table.drop(columns=["difference", "difference_half_width"])
+
+
+def _datasets(results: StudyResults, options: Options) -> list[str]:
+    """Return the data sets of the table that run here."""
+    return [d for d in options.datasets or results.study.networks if d not in results.study.left_out]
 
 
 def _row(results: StudyResults, dataset: str, path: str, control: str | None) -> dict[str, object]:
@@ -60,7 +70,9 @@ def difference(results: StudyResults, dataset: str, path: str, control: str, mea
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    datasets = options.datasets or results.study.networks
+    datasets = _datasets(results, options)
+    if not datasets:
+        return f"No row: {', '.join(options.datasets)} left out here."
     counts = sorted({len(results.study.seeds_of(d)) for d in datasets})
     n = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
     text = (
@@ -68,6 +80,6 @@ def caption(results: StudyResults, options: Options) -> str:
         f"all fits on a network's path; parameters are of the whole network (the mean over seeds)."
     )
     if options.control:
-        told = ", ".join(f"{results.networks(d, (p,))[p]} ({d})" for d, p in options.control.items())
+        told = ", ".join(f"{results.networks(d, (p,))[p]} ({d})" for d, p in options.control.items() if d in datasets)
         text += f" Difference: test value minus that of the control, paired by seed; the control is {told}."
     return f"{text} Measured on {'; '.join(results.machines)}. Source: results/{results.study.name}/fits.csv."

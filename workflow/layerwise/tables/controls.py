@@ -32,10 +32,11 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         dataset, path = name.split("/", 1)
         if dataset in results.study.left_out:
             continue
+        label = results.networks(dataset, (path,))[path]
         measure = results.measure(dataset)
         row: dict[str, object] = {
             "dataset": dataset,
-            "network": results.networks(dataset, (path,))[path],
+            "network": label,
             "measure": "accuracy %" if measure == "accuracy" else "mse",
         }
         row["test"], row["test_half_width"] = results.interval(dataset, path, f"test_{measure}")
@@ -43,6 +44,8 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         for kind, controls in options.against.items():
             row |= _against(results, dataset, path, kind, controls.get(name), f"test_{measure}")
         rows.append(row)
+    if not rows:
+        return pd.DataFrame(columns=["dataset", "network", "measure", "test", "test_half_width", "n"])
     return pd.DataFrame(rows)
 
 
@@ -65,6 +68,9 @@ def _against(
 
 
 def caption(results: StudyResults, options: Options) -> str:
+    named = {name.split("/", 1)[0] for controls in options.against.values() for name in controls}
+    if named <= set(results.study.left_out):
+        return f"No row: {', '.join(sorted(named))} left out here."
     return (
         f"Test value of each network, and its difference from its controls ({', '.join(options.against)}), "
         "paired by seed (mean ± half width of the 95 % Student-t interval); and the ratio of their mean fit seconds. "

@@ -1,0 +1,141 @@
+"""What estimators refuse before they compute, each in one line: arrays, scales, parameters, sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf, prod, sqrt
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from sklearn.utils.multiclass import check_classification_targets
+
+from layerwise.errors import LayerwiseError
+from layerwise.layers.room import demand_room
+from layerwise.layers.words import out_shape, parse
+from layerwise.options import Ge, Gt, Lt
+
+FLOATS = (np.float64, np.float32)
+# More steps or units than that nobody means, and squares of larger floats overflow.
+LARGEST = {int: 2**31 - 1, float: 1e150}
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Bring the errors of scikit-learn and numpy for a user's arrays to one line; numbers beyond floats are another."""
+    try:
+        with np.errstate(all="ignore"):  # what overflows in a cast is refused
+            yield
+    except (ValueError, TypeError, OverflowError) as error:
+        text = str(error)
+        if "\n" in text:
+            text = re.sub(r"(array=)?\[.*\]\.?", "", text, flags=re.DOTALL)  # the data itself
+            text = text.splitlines()[0] + " Fill or drop those rows." if "contains NaN" in text else text
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(" ".join(text.split())) from None
+
+
+def as_array(values: Any) -> Any:
+    """Return a tensor of any device and type, or a list of them, as numpy arrays; everything else as it comes."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ValueError("a masked array hides values that numpy would take for real: fill or drop them")
+    if isinstance(values, (list, tuple)) and values and isinstance(values[0], torch.Tensor):
+        return [as_array(each) for each in values]
+    if not isinstance(values, torch.Tensor):
+        return values
+    if values.layout != torch.strided or values.device.type == "meta":
+        raise ValueError(
+            f"a tensor of layout {values.layout} on {values.device} has no dense numbers: give a dense one"
+        )
+    values = values.detach().cpu().resolve_conj().resolve_neg()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def classes_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, sorted, and the number of each label's class."""
+    with one_line():
+        check_classification_targets(y)
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError:
+        raise ValueError(f"y holds {_types(y)}: give labels of one type") from None
+
+
+def demand_one_type(y: Any) -> None:
+    """Refuse a list of texts and numbers, which numpy would take for texts."""
+    if isinstance(y, (list, tuple)) and 0 < sum(isinstance(label, str) for label in y) < len(y):
+        raise ValueError(f"y holds {_types(y)}: give labels of one type")
+
+
+def _types(y: Any) -> str:
+    return " and ".join(sorted({type(label).__name__ for label in y}))
+
+
+def demand_scale(values: np.ndarray, dtype: Any, name: str) -> None:
+    """Refuse numbers whose squares the type of the computation does not hold."""
+    bounds = np.finfo(dtype)
+    columns = values.reshape(len(values), -1)
+    high, low = columns.max(axis=0), columns.min(axis=0)  # no copy of what may be gigabytes
+    if not (np.isfinite(high).all() and np.isfinite(low).all()):
+        raise ValueError(f"{name} holds NaN or infinity: fill or drop those rows")
+    largest, spread = float(max(high.max(), -low.min())), float((high / 2 - low / 2).max())
+    if largest > sqrt(float(bounds.max) / values.size):
+        raise ValueError(f"{name} holds values of up to {largest:.1e}, whose squares overflow: scale {name}")
+    if 0 < spread < sqrt(float(bounds.tiny)):
+        raise ValueError(f"{name} varies by {2 * spread:.1e} alone, whose square is zero to a computer: scale {name}")
+
+
+@dataclass(frozen=True)
+class Common:
+    """The parameters that are not a method's own."""
+
+    layers: tuple[str, ...]
+    image_shape: tuple[Annotated[int, Ge(1)], ...] | None
+    validation_fraction: Annotated[float, Gt(0), Lt(1)]
+    device: str
+
+
+def demand_small(options: Any, name: str) -> None:
+    """Refuse numbers among options that no fit comes to the end of, or computes with."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            most = LARGEST.get(type(number))
+            if most is not None and most < number < inf:
+                raise LayerwiseError(f"{name}: option {field.name!r} is {number}: it must be at most {most}")
+
+
+def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int, held: int, at_once: int) -> None:
+    """Refuse layers that do not fit the samples, or into memory.
+
+    Parameters
+    ----------
+    held
+        Samples that are kept at the input of a layer with weights, and at the end.
+    at_once
+        Samples that go through the layers together.
+    """
+    cpu = torch.device("cpu")
+    for word in words:
+        if any(part.isdecimal() and (len(part) > 10 or int(part) > LARGEST[int]) for part in word.split()):
+            raise LayerwiseError(f"layer {word!r} holds a number above {LARGEST[int]}: use a smaller one")
+        layer = parse(word)
+        if layer.width == "outputs":
+            layer = layer.with_width(outputs)
+        if layer.kind == "dense" and len(shape) > 1:
+            shape = (prod(shape),)
+        after = out_shape(layer, shape)
+        if layer.weighted:
+            if layer.width is None:  # the method finds it, and with it the shapes behind
+                return
+            fan_in = shape[0] * layer.size**2 if layer.kind == "conv" else prod(shape)
+            demand_room(
+                fan_in * int(layer.width) + held * prod(shape) // 2, cpu, f"layer '{layer}'"
+            )  # float32 at least
+        demand_room(at_once * prod(after) // 2, cpu, f"layer '{layer}'")
+        shape = after
+    if words:
+        demand_room(held * prod(shape) // 2, cpu, f"layer '{layer}'")

@@ -1,0 +1,160 @@
+"""How the processes of a shared fit find each other, and make sure that they are about to fit the same.
+
+``torchrun`` starts them, or somebody who sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each. Clusters and
+other programmes leave one or two of these about: a process that lacks one of the four fits alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from layerwise import __version__
+from layerwise.contract import Dataset
+from layerwise.errors import LayerwiseError
+from layerwise.study.model import Study
+from layerwise.study.trie import Node, prefixes
+
+WAIT = 60.0  # seconds for all to come: an import of torch on a slow disk, not a queue
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+POLL = 0.05  # seconds
+ALONE = "to fit alone, unset RANK"
+AGAIN = f"start all with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, or, {ALONE}"
+
+
+def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset) -> None:
+    """Join the other processes of a fit, if there are any; LayerwiseError where one lacks or is about another fit."""
+    if not (distributed.is_available() and all(os.environ.get(name) for name in VARIABLES)):
+        return
+    world = _number("WORLD_SIZE", 1, 2**20)
+    rank = _number("RANK", 0, world - 1)
+    port = _number("MASTER_PORT", 1, 2**16 - 1)
+    if world == 1:
+        return
+    if on.type == "cuda":
+        os.environ.setdefault("LOCAL_RANK", "0")
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
+    about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
+    until = time.monotonic() + WAIT
+    store = _store(os.environ["MASTER_ADDR"], port, rank, world, until)
+    try:
+        try:
+            _agree(store, rank, world, until, about)
+        except LayerwiseError:
+            _see_off(store, rank, world)
+            raise
+    except distributed.DistNetworkError:
+        raise LayerwiseError(f"process {rank} of {world}: process 0 ended; see what it said") from None
+    group = distributed.PrefixStore("group", store)
+    distributed.init_process_group("nccl" if on.type == "cuda" else "gloo", store=group, rank=rank, world_size=world)
+
+
+def leave() -> None:
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _number(name: str, least: int, most: int) -> int:
+    value = os.environ[name]
+    if not (value.strip().isascii() and value.strip().isdigit() and least <= int(value) <= most):
+        raise LayerwiseError(
+            f"{name}={value!r} in the environment: a fit that processes share needs a number from {least} to {most}; "
+            f"start it by torchrun, or, {ALONE}"
+        )
+    return int(value)
+
+
+def _about(on: torch.device, study: Study, dataset: str, path: str, data: Dataset) -> dict[str, str]:
+    """Return what must be the same in all processes, by the name to call it by: what a user can mend comes first."""
+    about: dict[str, object] = {"study": study.name, "network": f"{dataset}/{path}"}
+    about["seeds"] = " ".join(map(str, study.seeds_of(dataset)))
+    for prefix in prefixes(path):
+        spec = study.segment(prefix)
+        for name, value in {"method": spec.method, "layers": spec.layers, **dataclasses.asdict(spec.options)}.items():
+            about[f"{name} of {prefix}"] = value
+    about["digest of code and data set options"] = study.plan_digest(dataset, path)
+    about["number of training samples"] = len(data.train)
+    about["digest of the data set"] = data.record["digest"]
+    about["type of the samples"] = f"{data.train.x.dtype} beside {torch.get_default_dtype()}"
+    for seed in study.seeds_of(dataset):
+        for node in Node(study.name, dataset, seed, path).lineage[:-1]:
+            about[f"sha256 of the weights of {node}"] = _sha256(node.folder / "segment.safetensors")
+    about["version of layerwise"], about["version of torch"] = __version__, torch.__version__
+    # Each process computes the features on its own: rounded otherwise, they would be those of another network.
+    about["device"] = on.type if on.type == "cpu" else torch.cuda.get_device_name()
+    about["instructions of the CPU"] = torch.backends.cpu.get_cpu_capability()
+    about["number of threads"] = torch.get_num_threads()
+    return {name: str(value) for name, value in about.items()}
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "none"
+
+
+def _store(host: str, port: int, rank: int, world: int, until: float) -> distributed.Store:
+    """Return what the processes tell each other by before they are a group: torchrun's own, or one of process 0."""
+    me = f"process {rank} of {world}"
+    first = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    try:
+        socket.getaddrinfo(host, port)
+        while not first and not _answers(host, port):
+            if time.monotonic() > until:
+                raise LayerwiseError(f"{me}: process 0 did not come to {host}:{port} within {WAIT:.0f} s; {AGAIN}")
+        wait = datetime.timedelta(seconds=WAIT)
+        store = distributed.TCPStore(host, port, world, is_master=first, timeout=wait, wait_for_workers=False)
+    except OSError as error:
+        raise LayerwiseError(f"{me}: MASTER_ADDR={host!r}: {error.strerror}; {AGAIN}") from None
+    except RuntimeError as error:
+        reason = "is in use" if "EADDRINUSE" in str(error) else "cannot be used"
+        raise LayerwiseError(f"{me}: port {port} of {host} {reason}; set another MASTER_PORT, or, {ALONE}") from None
+    return distributed.PrefixStore(f"layerwise/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Tell whether somebody listens there; asked before torch does, which fills the terminal where nobody does."""
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+        return True
+    except OSError:
+        time.sleep(POLL)
+        return False
+
+
+def _agree(store: distributed.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
+    """Wait until every process has told what it is about; LayerwiseError where it is not what this one is about."""
+    me, told = f"process {rank} of {world}", json.dumps({**mine, "process": uuid.uuid4().hex})
+    if store.compare_set(str(rank), "", told).decode() != told:
+        raise LayerwiseError(f"{me}: another process has this RANK; give each its own, from 0 to {world - 1}")
+    missing = list(range(world))
+    while missing:
+        for other in [n for n in missing if store.check([str(n)])]:
+            missing.remove(other)
+            its = json.loads(store.get(str(other)))
+            for name in mine:
+                if its.get(name) != mine[name]:
+                    raise LayerwiseError(
+                        f"{me}: {name}: {mine[name]} here, and {its.get(name)} in process {other}; "
+                        "start all with the same words, study, data and environment"
+                    )
+        if missing and time.monotonic() > until:
+            absent = ", ".join(map(str, missing))
+            raise LayerwiseError(f"{me}: process {absent} did not come within {WAIT:.0f} s; see what it said; {AGAIN}")
+        time.sleep(POLL if missing else 0)
+
+
+def _see_off(store: distributed.Store, rank: int, world: int) -> None:
+    """Let the others read why before process 0 ends, through which they read."""
+    store.set(f"read {rank}", "")
+    until = time.monotonic() + min(5, WAIT)
+    while rank == 0 and time.monotonic() < until and not store.check([f"read {other}" for other in range(1, world)]):
+        time.sleep(POLL)

@@ -1,0 +1,35 @@
+"""The configuration: what config.yaml says, and what ``--config`` or ``--configfile`` says in its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from layerwise.study import schema, text
+from layerwise.study.model import seed_list
+
+
+def configured(given: dict[str, Any], file: Path = Path("config.yaml")) -> dict[str, Any]:
+    """Return the configuration, checked and with its defaults; LayerwiseError says what is wrong, and where.
+
+    Parameters
+    ----------
+    given
+        As Snakemake has it, which reads numbers in a list of ``--config`` as text.
+    """
+    if file.is_file():
+        _check(schema.read_yaml(file), str(file))
+    seeds = given.get("seeds")
+    if isinstance(seeds, list):
+        seeds = [int(s) if isinstance(s, str) and re.fullmatch("[0-9]{1,19}", s) else s for s in seeds]
+        given = {**given, "seeds": seeds}
+    _check(given, "--config or --configfile")
+    return schema.with_defaults(given, "config")
+
+
+def _check(content: dict[str, Any], where: str) -> None:
+    schema.validate(content, "config", where)
+    text.check_plain(content, where)
+    if content.get("seeds") is not None:
+        seed_list(content["seeds"])
