@@ -77,7 +77,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "said"), REFUSED)
+@pytest.mark.parametrize(
+    ("name", "value", "said"), REFUSED, ids=[f"{number} {name}" for number, (name, *_) in enumerate(REFUSED)]
+)  # a number of 5,000 digits makes no name
 def test_what_is_out_of_bounds_is_one_line(name, value, said):
     with pytest.raises(LayerwiseError) as caught:
         typed(Plain, {name: value}, "segment 's'", "method 'm'")
