@@ -108,13 +108,12 @@ def test_a_fit_that_runs_away_between_the_samples_is_warned_of():
 # ---------------------------------------------------------------- mistakes
 
 LARGE, SMALL = "X holds values of up to .*: scale X", "X varies by .* alone, whose square is zero"
-MANY = 10**30
+MANY = 10**18
 CASES = [
     *((estimator, X * 1e200, LARGE) for estimator in (DGLClassifier(), PlatonicClassifier(), PCATransformer())),
     (DGLClassifier(), (X * 1e30).astype(np.float32), LARGE),
     (SGDNetworkClassifier(), (X * 1e30).astype(np.float32), LARGE),
-    (DGLClassifier(), X * 1e100, "DGLClassifier: the fit broke down, .*: scale X"),
-    (DGLClassifier(), (X * 1e12).astype(np.float32), "DGLClassifier: the fit broke down, .*: scale X"),
+    (DGLClassifier(), X * 1e100, "is singular to rounding, .*: scale the samples"),
     (RidgeReadoutClassifier(), X * 1e-300, SMALL),
     (RidgeReadoutClassifier(), np.ones_like(X), "all features are constant"),
     (RidgeReadoutClassifier(), with_value(X, np.nan), "Input X contains NaN. Fill or drop those rows.$"),
@@ -137,10 +136,10 @@ CASES = [
     (PCATransformer(layers=("conv 3 4 pad 99999999",), image_shape=(1, 4, 4)), X, "its fit needs .* GiB"),
     (PCATransformer(layers=("conv 1 900000 pad 60", "relu", "conv 1 2"), image_shape=(1, 4, 4)), X, "needs .* GiB"),
     (PCATransformer(layers=("maxpool 1 stride 9999999999999999999",), image_shape=(1, 4, 4)), X, "a number above"),
-    (PlatonicClassifier(tries=MANY), X, "option 'tries' is 10+: it must be at most 2147483647"),
+    (PlatonicClassifier(tries=MANY), X, "option 'tries' is 10+: it must be at least 1 and at most 1000000"),
     (PlatonicClassifier(tries=1e30), X, "option 'tries' is 1e.30, which is not int"),
-    (SGDNetworkClassifier(epochs=MANY), X, "option 'epochs' is 10+: it must be at most"),
-    (DGLClassifier(bias=1e300), X, "option 'bias' is 1e.300: it must be at most 1e.150"),
+    (SGDNetworkClassifier(epochs=MANY), X, "option 'epochs' is 10+: it must be at least 1 and at most"),
+    (DGLClassifier(bias=1e300), X, "option 'bias' is 1e.300: it must be at least 0 and at most 1e.06"),
     (PlatonicClassifier(device=np.array(["cpu", "cuda"])), X, "option 'device' is .*, which is not str"),
     (PlatonicClassifier(random_state="x"), X, "'x' cannot be used to seed"),
     *(

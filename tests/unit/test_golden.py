@@ -188,9 +188,8 @@ def copy(tmp_path):
 
 
 def refusal(*names):
-    return "".join(
-        f"layerwise: method {name!r}: its code is not that of its golden fits; run make golden\n" for name in names
-    )
+    methods = ", ".join(f"method {name!r}" for name in names)
+    return f"layerwise: {methods}: the code is not that of the golden fits; run make golden\n"
 
 
 def test_comments_and_docstrings_need_no_fit(copy):
@@ -352,8 +351,8 @@ def test_a_method_that_is_new_or_gone(desk):
     with pytest.raises(LayerwiseError) as caught:
         vouch.check()
     assert str(caught.value) == (
-        "method 'ridge': its code is not that of its golden fits; run make golden\n"
-        "layerwise: method 'pca': it has golden fits and no code; run make golden"
+        "method 'ridge': the code is not that of the golden fits; method 'pca': there are golden fits and no code; run "
+        "make golden"
     )
     assert desk.golden() == ["method 'ridge': new, 1 golden fits, revision 1"]
     assert desk.read()[0] == {"dmn": (1, "a"), "ridge": (1, "r")}

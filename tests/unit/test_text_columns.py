@@ -18,8 +18,8 @@ from layerwise.study import file as study_file
 from layerwise.study.model import View
 from layerwise.study.trie import Node
 
-NAMES = ["null", "NA", "None", "nan", "NaN", "007", "1e3", "inf", "True", "12e34"]  # of segments
-LABELS = [*NAMES, "N/A", "<NA>", "#N/A", "-inf", "1.0", "-0", "0x10", "1_000", "54887661238e3656", 'a "b", c', "# d"]
+NAMES = ["null", "NA", "None", "nan", "007", "1e3", "inf", "True", "12e34"]  # of segments
+LABELS = [*NAMES, "N/A", "<NA>", "#N/A", "1.0", "-0", "0x10", "1_000", "54887661238e3656", 'a "b", c', "# d"]
 WORDS = [*LABELS, "", " lead", "trail ", "two\nlines", "\r", "'", '"', "2020-01-01", "é\u2028", "1,000"]
 
 

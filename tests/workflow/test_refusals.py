@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from layerwise import store
@@ -88,3 +90,72 @@ def test_features_cut_short_are_named_and_made_anew_once_they_are_gone(workplace
     (workplace.folder / workplace.marker("d4", "features")).unlink()
     workplace.snakemake("--", workplace.marker("d4", "features"))
     assert features.read_bytes() == whole
+
+
+ODD = "{x} {wildcards.study} {{ }} $HOME `touch pwned` $(touch pwned) \" ' ; touch pwned #"
+
+
+def test_text_is_text_in_rules_and_commands(empty):
+    """Titles, labels and folders with braces, quotes and what a shell would run; the data set is made, nothing else."""
+    empty.edit("title: Tiny", f"title: {json.dumps(ODD)}\ndescription: {json.dumps(ODD)}")
+    empty.edit("mlp: backprop", f"mlp: {json.dumps(ODD)}")
+    said = empty.snakemake("--config", f"data_root=-{ODD}", "--", "tiny:datasets")
+    assert "prepare data set digits" in said
+    assert empty.results("datasets", "digits", "dataset.json").is_file()
+    assert not list(empty.folder.rglob("pwned*"))
+    assert "draw readout_depth" in empty.plan("tiny")
+
+
+def test_a_study_that_is_not_asked_for_stops_no_other(empty):
+    tiny = (empty.folder / STUDY).read_text()
+    drafts = {"draft": "title: Draft\n", "half": tiny[:200], "away": tiny.replace("method: dmn", "method: nolab.boost")}
+    for name in ("all", "fits", "node", "figure", "tiny_fits", "a copy", "#a", "._a", "-x"):
+        empty.write(tiny, name)
+    for name, text in drafts.items():
+        empty.write(text, name)
+    (empty.folder / "studies" / ".#a.yaml").symlink_to("somebody@somewhere.1")
+    (empty.folder / "studies" / "gone.yaml").symlink_to("nowhere")
+    (empty.folder / "studies" / "folder.yaml").mkdir()
+    (empty.folder / "studies" / "elsewhere").mkdir()
+    assert "prepare data set digits" in empty.plan("tiny")
+    assert "prepare data set digits" in empty.plan()
+    assert "prepare data set digits" in empty.plan("tiny_fits")
+    lines = {
+        "draft": "studies/draft.yaml: the key 'datasets' is missing",
+        "half": "studies/half.yaml: ",
+        "away": "studies/away.yaml: method 'nolab.boost': no such module",
+        "gone": "studies/gone.yaml: cannot be read",
+        "folder": "studies/folder.yaml: not a file",
+        "all": "study 'all': a rule of the workflow is called so; rename studies/all.yaml",
+        "fits": "study 'fits': a rule of the workflow is called so; rename studies/fits.yaml",
+        "tny": "study 'tny': no file studies/tny.yaml; did you mean 'tiny'?",
+        "tny:datasets": "study 'tny': no file studies/tny.yaml; did you mean 'tiny'?",
+        "elsewhere": "study 'elsewhere': no file studies/elsewhere.yaml",
+    }
+    for target, line in lines.items():
+        said = empty.snakemake("--dry-run", "--", target, check=False)
+        assert f"layerwise: {line}" in said, (target, said)
+        assert "Traceback" not in said
+
+
+CONFIGURED = {
+    "seeds=1.0": "seeds: 1.0 is not what belongs here",
+    "seeds=1e22": "seeds: 1e+22 is not what belongs here",
+    "seeds=100000000": "seeds: 100000000 is not what belongs here",
+    "seeds=[0,a]": "seeds: [0, 'a'] is not what belongs here",
+    "study=2024_1": "study: 20241 is not what belongs here",
+    "study=../studies/tiny": "study: '../studies/tiny' is not what belongs here",
+    "device=tpu": "device: 'tpu' is not what belongs here",
+    "devise=cpu": "no key 'devise'; did you mean 'device'?",
+}
+
+
+@pytest.mark.parametrize("given", CONFIGURED)
+def test_a_mistake_on_the_command_line_is_not_blamed_on_the_file(empty, given):
+    said = empty.snakemake("--dry-run", "--config", given, check=False)
+    assert f"layerwise: --config or --configfile: {CONFIGURED[given]}" in said
+    assert "Traceback" not in said
+
+
+def test_a_list_of_seeds_on_the_command_line_is_as_meant(empty):
+    assert "--seeds 0 7" in empty.snakemake("--dry-run", "--printshellcmds", "--config", "seeds=[0,7]")

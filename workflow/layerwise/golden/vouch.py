@@ -26,15 +26,13 @@ DIGESTS = identity.REVISIONS.with_name("digests.json")  # for each kind of machi
 
 
 def check() -> None:
-    """Refuse code that is not that of its golden fits; LayerwiseError has one line a method."""
-    lines = [
-        f"{_called(name)}: its code is not that of its golden fits; run make golden"
-        for name in identity.names()
-        if not identity.vouched(name)
-    ]
-    lines += [f"{_called(name)}: it has golden fits and no code; run make golden" for name in _gone()]
-    if lines:
-        raise LayerwiseError("\nlayerwise: ".join(lines))
+    """Refuse code that is not that of its golden fits; LayerwiseError names whose."""
+    edited = [_called(name) for name in identity.names() if not identity.vouched(name)]
+    gone = [_called(name) for name in _gone()]
+    said = [f"{', '.join(edited)}: the code is not that of the golden fits"] if edited else []
+    said += [f"{', '.join(gone)}: there are golden fits and no code"] if gone else []
+    if said:
+        raise LayerwiseError(f"{'; '.join(said)}; run make golden")
 
 
 def _called(name: str) -> str:
