@@ -32,8 +32,8 @@ from layerwise.estimators._checks import (
     demand_small,
     one_line,
 )
-from layerwise.estimators._settings import PLAIN
 from layerwise.layers import build as layer_tools
+from layerwise.layers.settings import PLAIN
 from layerwise.options import hints, spelled, typed
 from layerwise.run import machine
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.estimators._checks import as_array
-from layerwise.estimators._settings import Settings
+from layerwise.layers.settings import Settings
 
 Batches = Iterable[tuple[Any, Any]] | Callable[[], Iterable[tuple[Any, Any]]]
 Check = Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.func import functional_call
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import Blocks
 
 # What torch raises for samples that layers cannot take, and torch.fx for what cannot be traced.
@@ -75,17 +76,18 @@ def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
     LayerwiseError
         For a model or a block that is not there, and samples that the first of the blocks cannot take.
     """
-    if word.first == 1:
-        model = build(word.kind, word.name, shape, outputs, stem=word.stem or None)
-    else:
-        model = _constructed(word.kind, word.name, outputs, LARGE)
-    if (word.first, word.last) == (1, None) and not cuttable(model):
-        return _shaped(word, [(model, word.name)], shape, 1)
-    parts = cut(model, word.name)
-    last = word.last or len(parts)
-    if last > len(parts) or word.first > len(parts):
-        raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
-    return _shaped(word, parts[word.first - 1 : last], shape, len(parts))
+    with PLAIN.applied():
+        if word.first == 1:
+            model = build(word.kind, word.name, shape, outputs, stem=word.stem or None)
+        else:
+            model = _constructed(word.kind, word.name, outputs, LARGE)
+        if (word.first, word.last) == (1, None) and not cuttable(model):
+            return _shaped(word, [(model, word.name)], shape, 1)
+        parts = cut(model, word.name)
+        last = word.last or len(parts)
+        if last > len(parts) or word.first > len(parts):
+            raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
+        return _shaped(word, parts[word.first - 1 : last], shape, len(parts))
 
 
 # ---------------------------------------------------------------- a model, built

@@ -28,6 +28,7 @@ from layerwise.gradient.losses import loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.layers import build as layers
+from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import merged
 from layerwise.methods import _decision
 from layerwise.options import Bounded, Ge, Gt, Le, Lt, MinLen
@@ -194,7 +195,7 @@ def fit(
         raise LayerwiseError("method 'local': the training split is empty")
     if options.augment and len(segment.shape) != 3:
         raise LayerwiseError(f"method 'local': option 'augment' is for images, not samples of shape {segment.shape}")
-    with loop.kept_generators(device):
+    with PLAIN.applied(), loop.kept_generators(device):
         torch.manual_seed(seed)
         parts, words = layers.assemble(segment.layers, segment.shape, segment.outputs)
         module = layers.for_images(nn.Sequential(*parts).to(device, features.train.dtype))
