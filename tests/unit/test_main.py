@@ -183,3 +183,30 @@ def test_looking_around_imports_no_torch(study):
     )
     done = subprocess.run([sys.executable, "-c", code, "show", study], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_memory_of_a_model_is_printed_block_by_block(capsys):
+    assert __main__.main(["memory", "squeezenet1_1", "--batch", "8"]) == 0
+    first, whole, head, *rows, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("torchvision squeezenet1_1: ")
+    assert whole.startswith("whole model: ")
+    assert head.split()[-1] == "share"
+    assert [int(row.split()[0]) for row in rows] == list(range(1, len(rows) + 1))
+    assert all(float(row.split()[-1].rstrip("%")) > 0 for row in rows)
+    assert last.startswith("A block's step")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["vgg13bn"], "did you mean 'vgg13_bn'?"),
+        (["torchvision vgg13_bn 3"], "is no model"),
+        (["conv 3 4"], "is no model"),
+        (["vgg13_bn", "--size", "1", "--channels", "999999", "--batch", "999999"], "give a smaller batch"),
+    ],
+)
+def test_a_model_whose_memory_cannot_be_told(capsys, words, text):
+    assert __main__.main(["memory", *words]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert text in told

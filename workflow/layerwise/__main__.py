@@ -69,6 +69,13 @@ def _whole(word: str) -> int:
     return int(word)
 
 
+def _count(word: str) -> int:
+    """Return a number of things of which there is one at least."""
+    if not 1 <= (count := _whole(word)) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{count}: from 1 to 1,000,000")
+    return count
+
+
 def _threads(word: str) -> int:
     """Return a number of threads that a machine may have."""
     if not 1 <= (threads := _whole(word)) <= MOST_THREADS:
@@ -116,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
     verb(_show, "print the networks of a study, and the options of the methods that it uses")
+    help = "print the memory of a training step of a model, whole and block by block; nothing is trained"
+    p = verbs.add_parser("memory", help=help, description=help, allow_abbrev=False)
+    p.set_defaults(run=_memory)
+    p.add_argument("model", help="such as vgg13_bn of torchvision, or 'timm mobilevitv2_100'")
+    numbers = {"batch": (128, "images a step"), "size": (32, "their side"), "channels": (3, "their channels")}
+    for name, (default, text) in {**numbers, "outputs": (10, "classes")}.items():
+        p.add_argument(f"--{name}", type=_count, default=default, help=f"{text}, default {default}")
+    p.add_argument("--optimizer", choices=("adamw", "adam", "sgd"), default="adamw")
     help = "fit the golden set, and vouch for code that gives the same weights: for who changes the package"
     p = verbs.add_parser("golden", help=help, description=help, allow_abbrev=False)
     p.set_defaults(run=_golden)
@@ -327,6 +342,14 @@ def _show(args: argparse.Namespace) -> None:
         for option, kind, text in plugins.spelled_options("methods", method):
             print(f"  {option:14} {kind}")
             print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
+
+
+def _memory(args: argparse.Namespace) -> None:
+    from layerwise.run import memory
+
+    sizes = {name: getattr(args, name) for name in ("batch", "size", "channels", "outputs")}
+    for line in memory.report(args.model, **sizes, optimiser=args.optimizer):
+        print(line, flush=True)
 
 
 def _golden(args: argparse.Namespace) -> None:
