@@ -176,7 +176,7 @@ def targets(wildcards, name=None):
 @said
 def unknown(wildcards):
     """Nothing: a name that no study and no rule has, and no file."""
-    raise LayerwiseError(study_file.missing(Path("studies") / f"{wildcards.name}.yaml"))
+    raise LayerwiseError(study_file.no_target(wildcards.target, Path("studies")))
 
 
 @said
