@@ -88,7 +88,7 @@ WRONG = {
     "view with a slash": ({"figures": {"a/b": {"figure": "readout_depth"}}}, "'a/b' is not what belongs"),
     "a network of a whole family": (
         {"segments": {"d<n>": {"method": "random", "layers": ["dense outputs"]}}, "networks": {"digits": ["d<n>"]}},
-        "network 'd<n>': 'd<n>' is a family of segments; name the numbers",
+        "network 'd<n>': 'd<n>' is a family of segments; name a number",
     ),
     "no segments beside a key of nearly that name": ({"segments": None}, "the key 'segments' is missing"),
     "keeps an unknown path": ({"keep": ["d4/rigde"]}, r"keep: no path 'd4/rigde'; did you mean 'd4/ridge'\?"),

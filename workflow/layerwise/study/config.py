@@ -19,8 +19,7 @@ def configured(given: dict[str, Any], file: Path = Path("config.yaml")) -> dict[
     given
         As Snakemake has it, which reads numbers in a list of ``--config`` as text.
     """
-    if file.is_file():
-        _check(schema.read_yaml(file), str(file))
+    check_file(file)
     seeds = given.get("seeds")
     if isinstance(seeds, list):
         seeds = [int(s) if isinstance(s, str) and re.fullmatch("[0-9]{1,19}", s) else s for s in seeds]
@@ -31,6 +30,12 @@ def configured(given: dict[str, Any], file: Path = Path("config.yaml")) -> dict[
         )
     _check(given, "--config or --configfile")
     return schema.with_defaults(given, "config")
+
+
+def check_file(file: Path = Path("config.yaml")) -> None:
+    """Refuse a config.yaml that is not right, in one line: Snakemake itself gives a traceback for some."""
+    if file.is_file():
+        _check(schema.read_yaml(file), str(file))
 
 
 def _check(content: dict[str, Any], where: str) -> None:

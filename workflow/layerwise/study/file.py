@@ -96,13 +96,16 @@ def missing(path: Path) -> str:
 
 def no_target(name: str, folder: Path) -> str:
     """Return what to say of a target of Snakemake that is no study, no stage of one, and no file that a rule makes."""
-    stages = [f"{study}{stage}" for study in names(folder) for stage in ("", ":datasets", ":networks")]
+    studies = names(folder)
+    stages = [f"{study}{stage}" for study in studies for stage in (":datasets", ":networks")]
     plain = name.removeprefix(f"{folder}/").removesuffix(".yaml")  # its file, in place of the study
-    if plain != name and plain in stages:
+    if plain != name and plain in studies:
         return f"target {text.short(name)}: a study is asked for by its name; did you mean {plain!r}?"
-    if text.NAME.fullmatch(name) and name not in stages:
+    if text.NAME.fullmatch(name) and name not in studies:
         return missing(folder / f"{name}.yaml")
-    return f"target {text.short(name)}: no study, and no stage of one{nearest(name, stages)}"
+    return (
+        f"target {text.short(name)}: no study, and no stage of one{nearest(name, stages if ':' in name else studies)}"
+    )
 
 
 def marked(raw: dict[str, Any]) -> dict[str, Any]:

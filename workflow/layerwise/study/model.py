@@ -206,7 +206,9 @@ class Study:
 
     def _named(self, name: str, path: str) -> SegmentSpec:
         if name in self.families:
-            raise LayerwiseError(f"network {path!r}: {name!r} is a family of segments; name the numbers of a placeholder")
+            raise LayerwiseError(
+                f"network {path!r}: {name!r} is a family of segments; name a number for its placeholder"
+            )
         if name not in self.segments:
             hint = nearest(name, [*self.segments, *self.families])
             raise LayerwiseError(f"network {path!r}: no segment {name!r}{hint}")
