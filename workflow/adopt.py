@@ -74,7 +74,7 @@ def stages(name: str) -> dict[str, Any]:
         raise LayerwiseError(f"{LOCK}: no such file here; {again}") from None
     except OSError as error:
         raise LayerwiseError(f"{LOCK}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, AttributeError, KeyError, TypeError):
         raise LayerwiseError(f"{LOCK}: not as DVC writes it, a conflict of git perhaps; {again}") from None
     missing = [stage for stage, content in found.items() if not content]
     if missing:

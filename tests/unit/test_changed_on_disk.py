@@ -413,6 +413,15 @@ def test_fits_from_elsewhere_of_no_text_or_no_file(away, capsys):
     away.unlink()
     away.mkdir()
     assert f"{away}: cannot be read (Is a directory)" in refused(capsys, "table", "elsewhere")
+    away.rmdir()
+    away.symlink_to("gone")
+    assert f"{away}: no such file" in refused(capsys, "table", "elsewhere")
+
+
+def test_fits_from_elsewhere_may_have_the_lines_of_windows(away):
+    whole = StudyResults(study_file.load("tiny.json")).elsewhere
+    away.write_bytes(away.read_bytes().replace(b"\n", b"\r\n"))
+    assert StudyResults(study_file.load("tiny.json")).elsewhere.equals(whole)
 
 
 def test_a_seed_that_the_study_has_not_does_not_count(away):

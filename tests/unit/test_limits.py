@@ -169,6 +169,11 @@ def test_a_list_of_seeds_on_the_command_line_is_as_meant(tmp_path):
     assert configured({"seeds": ["0", "7"]}, tmp_path / "none.yaml")["seeds"] == [0, 7]  # as Snakemake reads [0,7]
 
 
+def test_a_study_that_snakemake_takes_for_a_number_is_a_target(tmp_path):
+    with pytest.raises(LayerwiseError, match=r"study: 20241 is a number; name the study as the target"):
+        configured({"study": 20241}, tmp_path / "none.yaml")  # as Snakemake reads 2024_1, in quotes or not
+
+
 def test_what_config_yaml_says_is_not_blamed_on_the_command_line(tmp_path):
     path = write(tmp_path, "devise: cpu\n", "config.yaml")
     with pytest.raises(LayerwiseError, match=r"config.yaml: no key 'devise'; did you mean 'device'"):

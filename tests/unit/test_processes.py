@@ -86,6 +86,7 @@ def test_a_fit_alone_takes_no_part(place, monkeypatch, given):
     [
         ({"WORLD_SIZE": "abc"}, "WORLD_SIZE='abc' in the environment"),
         ({"WORLD_SIZE": "0"}, "needs a number from 1"),
+        ({"WORLD_SIZE": "9" * 5000}, "needs a number from 1"),
         ({"WORLD_SIZE": "²"}, "WORLD_SIZE='²'"),
         ({"RANK": "2"}, "needs a number from 0 to 1"),
         ({"RANK": "-1"}, "RANK='-1'"),

@@ -86,6 +86,11 @@ WRONG = {
         r"segment 'x': layer 'rleu': no such layer; did you mean 'relu'\?",
     ),
     "view with a slash": ({"figures": {"a/b": {"figure": "readout_depth"}}}, "'a/b' is not what belongs"),
+    "a network of a whole family": (
+        {"segments": {"d<n>": {"method": "random", "layers": ["dense outputs"]}}, "networks": {"digits": ["d<n>"]}},
+        "network 'd<n>': 'd<n>' is a family of segments; name a number",
+    ),
+    "no segments beside a key of nearly that name": ({"segments": None}, "the key 'segments' is missing"),
     "keeps an unknown path": ({"keep": ["d4/rigde"]}, r"keep: no path 'd4/rigde'; did you mean 'd4/ridge'\?"),
 }
 
@@ -141,6 +146,13 @@ def test_an_unknown_study_names_the_nearest(tmp_path):
     write(tmp_path)
     with pytest.raises(LayerwiseError, match=r"study 'tny': no file .*tny.yaml; did you mean 'tiny'\?"):
         study_file.load(tmp_path / "tny.yaml")
+
+
+def test_a_file_without_its_ending_is_named_with_it(tmp_path):
+    path = write(tmp_path)
+    with pytest.raises(LayerwiseError) as caught:
+        study_file.load(path.with_suffix(""))
+    assert str(caught.value).endswith(f"did you mean {path}?")
 
 
 def test_a_study_of_json_that_is_cut_short_is_refused(tmp_path):

@@ -77,6 +77,13 @@ def test_a_number_and_a_sign_within_are_none(tmp_path, label):
     assert study_file.load(write(tmp_path, yaml.safe_dump(edited(networks={"digits": {"d4/ridge": label}}))))
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0"], ids=ascii)
+@pytest.mark.parametrize("place", ["title", "networks/digits/d4/ridge"])
+def test_a_title_and_a_label_say_something(tmp_path, place, blank):
+    """A label that is blank is that of no network in fits.csv."""
+    assert "blank" in refused(tmp_path, edited(**PLACES[place](blank)))
+
+
 @pytest.mark.parametrize("root", [ODD, "-x", "@scratch", "a b"])
 def test_a_folder_of_the_configuration_is_any_text(tmp_path, root):
     assert configured({"data_root": root}, tmp_path / "none.yaml")["data_root"] == root

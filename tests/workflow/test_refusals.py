@@ -28,6 +28,12 @@ WRONG = {
         "devise: cpu",
         "layerwise: config.yaml: no key 'devise'; did you mean 'device'?",
     ),
+    "configuration that says nothing": (
+        "config.yaml",
+        "study: tiny\ndevice: cpu",
+        "# study: tiny",
+        "layerwise: config.yaml: holds no mapping",
+    ),
     "unknown study": (
         "config.yaml",
         "study: tiny",
@@ -54,9 +60,20 @@ def test_a_mistake_is_one_line(empty, what):
     assert not (empty.folder / "results").exists()
 
 
-def test_an_unknown_target_is_named(empty):
-    said = empty.snakemake("--dry-run", "--", "tinny", check=False)
-    assert "tinny" in said
+TARGETS = {
+    "tinny": "layerwise: study 'tinny': no file studies/tinny.yaml; did you mean 'tiny'?",
+    "tiny:dataset": "layerwise: target 'tiny:dataset': no study, and no stage of one; did you mean 'tiny:datasets'?",
+    "studies/tiny.yaml": "layerwise: target 'studies/tiny.yaml': a study is asked for by its name; did you mean",
+    "results/tiny/tables/acuracy.csv": "layerwise: 'acuracy' is none of the tables of the study tiny; did you mean",
+    "results/tiny/figures/depth.svg": "layerwise: 'depth' is none of the figures of the study tiny; ",
+    "results/tiny/networks/digits/seeds/probe.lds.json": "layerwise: 'lds' is none of the probes of the study tiny; ",
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_unknown_target_is_named(empty, target):
+    said = empty.snakemake("--dry-run", "--", target, check=False)
+    assert [each for each in said.splitlines() if each.startswith(TARGETS[target])], said
     assert "Traceback" not in said
 
 

@@ -214,20 +214,11 @@ def _probe(args: argparse.Namespace) -> None:
     from layerwise.run import probe
 
     plan = _plan(args)
-    view = _view(plan, "probes", args.name)
+    view = plan.view("probes", args.name)
     paths = [args.path] if args.path else plan.looked_at(args.name, args.dataset)
     if not paths:
         raise LayerwiseError(f"probe {args.name!r} looks at no network of {args.dataset!r} in the study {plan.name}")
     _each_seed(args, paths, functools.partial(probe.probe, view=view), f"probe {args.name}")
-
-
-def _view(plan: model.Study, kind: str, name: str) -> model.View:
-    from layerwise.errors import nearest
-
-    views = getattr(plan, kind)
-    if name not in views:
-        raise LayerwiseError(f"{name!r} is none of the {kind} of the study {plan.name}{nearest(name, views)}")
-    return views[name]
 
 
 def _fits(args: argparse.Namespace) -> None:
@@ -252,7 +243,7 @@ def _figure(args: argparse.Namespace) -> None:
     from layerwise.results import study_results as results
 
     plan = _plan(args)
-    figures.make(results.StudyResults(plan), _view(plan, "figures", args.name))
+    figures.make(results.StudyResults(plan), plan.view("figures", args.name))
 
 
 def _table(args: argparse.Namespace) -> None:
@@ -260,7 +251,7 @@ def _table(args: argparse.Namespace) -> None:
     from layerwise.results import study_results as results
 
     plan = _plan(args)
-    tables.make(results.StudyResults(plan), _view(plan, "tables", args.name))
+    tables.make(results.StudyResults(plan), plan.view("tables", args.name))
 
 
 def _verdicts(args: argparse.Namespace) -> None:

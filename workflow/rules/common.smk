@@ -11,12 +11,21 @@ from layerwise.preparation import folder
 from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
 from layerwise.study import model
-from layerwise.study.config import configured
+from layerwise.study.config import check_file, configured
 from layerwise.study.text import NAME
 from layerwise.study.trie import prefixes
 
 environment.pass_to_jobs()
 environment.forget_dead_runs(Path(".snakemake"))
+
+try:
+    check_file()
+except LayerwiseError as error:
+    sys.exit(f"layerwise: {error}")
+
+
+configfile: "config.yaml"
+
 
 try:
     config = configured(config)
@@ -176,7 +185,7 @@ def targets(wildcards, name=None):
 @said
 def unknown(wildcards):
     """Nothing: a name that no study and no rule has, and no file."""
-    raise LayerwiseError(study_file.missing(Path("studies") / f"{wildcards.name}.yaml"))
+    raise LayerwiseError(study_file.no_target(wildcards.target, Path("studies")))
 
 
 @said

@@ -150,6 +150,6 @@ rule:
     input:
         unknown,
     output:
-        "{name}{stage}",
+        "{target}",
     wildcard_constraints:
-        stage="(:datasets|:networks)?",
+        target="(studies/)?[^/]+",

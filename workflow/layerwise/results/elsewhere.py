@@ -49,7 +49,7 @@ def sealed(text: str) -> str:
 def read(study: Study) -> pd.DataFrame:
     """Read the fits of the data sets that a study leaves out; none of networks that are asked otherwise by now."""
     path = study.elsewhere
-    if not (study.left_out and path.exists()):
+    if not (study.left_out and (path.exists() or path.is_symlink())):  # a link to what is gone is told of
         return pd.DataFrame(columns=[*TEXT, *NUMBERS])
     fits = _checked(path)
     fits = fits[fits["dataset"].isin(study.left_out)]
@@ -71,7 +71,7 @@ def _asked(study: Study, dataset: str, path: str) -> str | None:
 
 def _checked(path: Path) -> pd.DataFrame:
     """Read the table; LayerwiseError where it is not whole, or says what cannot be, naming the row."""
-    text = store.read_text(path)
+    text = store.read_text(path).replace("\r\n", "\n")  # as a git on Windows may write it
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         if line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -66,7 +67,7 @@ def leave() -> None:
 
 def _number(name: str, least: int, most: int) -> int:
     value = os.environ[name]
-    if not (value.strip().isascii() and value.strip().isdigit() and least <= int(value) <= most):
+    if not (re.fullmatch(r"\s*[0-9]{1,9}\s*", value) and least <= int(value) <= most):
         raise LayerwiseError(
             f"{name}={value!r} in the environment: a fit that processes share needs a number from {least} to {most}; "
             f"start it by torchrun, or, {ALONE}"

@@ -89,7 +89,23 @@ def names(folder: Path, taken: Collection[str] = ()) -> list[str]:
 
 def missing(path: Path) -> str:
     """Return what to say of a study that is not there."""
-    return f"study {text.short(path.stem)}: no file {path}{nearest(path.stem, names(path.parent))}"
+    there = names(path.parent)
+    hint = f"; did you mean {path.with_suffix('.yaml')}?" if path.stem in there else nearest(path.stem, there)
+    return f"study {text.short(path.stem)}: no file {path}{hint}"
+
+
+def no_target(name: str, folder: Path) -> str:
+    """Return what to say of a target of Snakemake that is no study, no stage of one, and no file that a rule makes."""
+    studies = names(folder)
+    stages = [f"{study}{stage}" for study in studies for stage in (":datasets", ":networks")]
+    plain = name.removeprefix(f"{folder}/").removesuffix(".yaml")  # its file, in place of the study
+    if plain != name and plain in studies:
+        return f"target {text.short(name)}: a study is asked for by its name; did you mean {plain!r}?"
+    if text.NAME.fullmatch(name) and name not in studies:
+        return missing(folder / f"{name}.yaml")
+    return (
+        f"target {text.short(name)}: no study, and no stage of one{nearest(name, stages if ':' in name else studies)}"
+    )
 
 
 def marked(raw: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +237,8 @@ def _layers(given: Any, where: str) -> list[str]:
 
 
 def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
+    if not raw["title"].strip():
+        raise LayerwiseError("title: it is blank; say what the study is called")
     raw = raw | {"networks": families.listed(raw["networks"], "networks"), "name": name}
     networks = {d: n if isinstance(n, dict) else {p: p for p in n} for d, n in raw["networks"].items()}
     segments = families.written(raw["segments"])
@@ -231,6 +249,8 @@ def _study(name: str, file: str, raw: dict[str, Any]) -> Study:
             raise LayerwiseError(
                 f"networks: {path!r}: {label!r} is no label; name the numbers of a placeholder, if any"
             )
+        if not label.strip():  # a node that is no network has none in fits.csv
+            raise LayerwiseError(f"networks: {path!r}: its label is blank; say what the network is called")
     keep = raw.get("keep", [])
     given = raw.get("seeds", 5)
     seeds = {d: seed_list(given.get(d, 5) if isinstance(given, dict) else given) for d in networks}

@@ -173,6 +173,13 @@ class Study:
         """Return the paths of a data set that a probe looks at."""
         return [p for n, d, p in self.looks() if (n, d) == (probe, dataset)]
 
+    def view(self, kind: str, name: str) -> View:
+        """Return a probe, a figure or a table; LayerwiseError where the study has none of this name."""
+        views: dict[str, View] = getattr(self, kind)
+        if name not in views:
+            raise LayerwiseError(f"{name!r} is none of the {kind} of the study {self.name}{nearest(name, views)}")
+        return views[name]
+
     def follows(self, probe: str) -> bool:
         """Tell whether a probe follows a training, rather than look at what came of it."""
         tree = ast.parse(plugins.file("probes", self.probes[probe].module).read_text(encoding="utf-8"))
@@ -198,6 +205,10 @@ class Study:
         )
 
     def _named(self, name: str, path: str) -> SegmentSpec:
+        if name in self.families:
+            raise LayerwiseError(
+                f"network {path!r}: {name!r} is a family of segments; name a number for its placeholder"
+            )
         if name not in self.segments:
             hint = nearest(name, [*self.segments, *self.families])
             raise LayerwiseError(f"network {path!r}: no segment {name!r}{hint}")
@@ -292,7 +303,7 @@ class Study:
 
     def view_digest(self, kind: str, name: str) -> str:
         """Return the digest that a figure or a table is made for."""
-        rows = self.published if hasattr(getattr(self, kind)[name].options, "item") else None  # which it shows
+        rows = self.published if hasattr(self.view(kind, name).options, "item") else None  # which it shows
         return digest_of([self._own(kind, name), rows, self.title, self.left_out, self.results_digest()])
 
     def verdicts_digest(self) -> str:
@@ -315,5 +326,5 @@ class Study:
         return {"datasets": digest_of(datasets), "networks": self.results_digest(), "study": self.report_digest()}
 
     def _own(self, kind: str, name: str) -> str:
-        view: View = getattr(self, kind)[name]
+        view = self.view(kind, name)
         return digest_of([view.module, changed(view.options), identity(kind, view.module)])

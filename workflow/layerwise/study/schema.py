@@ -180,7 +180,8 @@ def validate(content: dict[str, Any], schema: str, where: str) -> None:
         raise LayerwiseError(f"{at}no key {short(wrong)}{nearest(str(wrong), known)}")
     if error.validator == "required":
         missing = next(k for k in error.schema["required"] if k not in error.instance)
-        for key in difflib.get_close_matches(missing, map(str, error.instance), n=1):
+        unknown = [str(key) for key in error.instance if key not in error.schema.get("properties", {})]
+        for key in difflib.get_close_matches(missing, unknown, n=1):
             raise LayerwiseError(f"{at}no key {short(key)}; did you mean {missing!r}?")
         raise LayerwiseError(f"{at}the key {missing!r} is missing: {_describe(error.schema, missing)}")
     wanted = error.schema.get("description", error.message)
