@@ -62,7 +62,7 @@ def adopt(name: str) -> None:
 
 def stages(name: str) -> dict[str, Any]:
     """Return what dvc.lock has of the stages of a study."""
-    again = f"bring the one that was committed with the results (git checkout dvc.lock), or run: dvc repro study@{name}"
+    again = f"bring the one that was committed with the results, or run: dvc repro study@{name}"
     try:
         content = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
         found = {stage: content["stages"].get(f"{stage}@{name}") for stage in STAGES}

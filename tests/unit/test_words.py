@@ -77,6 +77,7 @@ def test_an_unknown_layer_names_its_nearest_neighbour():
 @pytest.mark.parametrize(
     "word",
     [
+        "dense ١",
         *("dense 0", "dense -3", "dense 2.5", "dense wide", "dense 3 4", "dense 3 stride 2"),
         *("conv", "conv 0", "conv x", "conv 3 0", "conv 3 outputs", "conv 3 4 5", "conv 3 stride", "conv 3 stride 0"),
         *("conv 3 pad -1", "conv 3 stride 2 stride 2"),

@@ -123,6 +123,7 @@ def parse(word: str) -> Layer:
     if large := [part for part in rest if part.isascii() and part.isdigit() and len(part.lstrip("0")) > DIGITS]:
         raise LayerwiseError(f"layer {word!r}: {large[0]} is too large: a number has {DIGITS} digits at most")
     try:
+        _demand(str(word).isascii())  # int() reads the digits of all scripts
         if own:
             module, _, name = kind.rpartition(".")
             return _blocks(module, [name, *rest])
