@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -84,7 +85,7 @@ def _hidden_alpha(file: Image.Image, path: Path) -> Image.Image | None:
 
     Pillow leaves it out, as the format has it; many programs write one there, and those that do not, a constant.
     """
-    tiles = getattr(file, "tile", ())
+    tiles: Any = getattr(file, "tile", ())
     if file.format != "BMP" or len(tiles) != 1 or "BGRX" not in str(tiles[0][3]):
         return None
     _, (_, _, width, height), offset, (_, _, direction) = tiles[0]
