@@ -98,6 +98,55 @@ def test_values_keep_their_units():
     assert abs(single.predict(x) - 1e6).max() < 1e4
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RidgeReadoutRegressor(),
+        SGDNetworkRegressor(epochs=2, random_state=0),
+        DGLRegressor(epochs=2, random_state=0),
+        PlatonicRegressor(layers=("dense 20", "tanh"), dtype="float32", random_state=0),
+    ],
+)
+@pytest.mark.parametrize("offset", [1e6, -1e9])
+def test_values_far_from_zero_are_given_in_enough_digits(estimator, offset):
+    x = X.astype(np.float32)
+    near = estimator.fit(x, V).score(x, V)
+    assert estimator.fit(x, V + offset).score(x, V + offset) == pytest.approx(near, abs=1e-3)
+
+
+def test_single_samples_far_from_zero_are_fitted_in_enough_digits():
+    far = (np.round(16 * X) / 16 + 1e6).astype(np.float32)  # sixteenths are exact there
+    one, other = RidgeReadoutClassifier().fit(far, Y), RidgeReadoutClassifier().fit(far.astype(np.float64), Y)
+    np.testing.assert_allclose(one.decision_function(far), other.decision_function(far.astype(np.float64)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SGDNetworkClassifier(epochs=1),
+        PlatonicClassifier(layers=("dense 9", "relu")),
+        DGLClassifier(epochs=1),
+        PCATransformer(layers=("dense 1",)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:layer 3 .*constant")
+def test_columns_that_layers_see_nothing_beside_are_warned_of(estimator):
+    far = X.copy()
+    far[:, 3] += 1.7e9
+    with pytest.warns(LayerwiseWarning, match="a column of X lies .* times the half range of most columns from zero"):
+        estimator.fit(far, Y)
+    if hasattr(estimator, "fit_batches"):
+        with pytest.warns(LayerwiseWarning, match="a column of X lies"):
+            estimator.fit_batches([(far, Y)])
+
+
+def test_a_readout_and_samples_of_usual_sizes_are_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RidgeReadoutClassifier().fit(X + 1.7e9, Y)
+        SGDNetworkClassifier(epochs=1, random_state=0).fit(np.c_[255 * X + 100, np.full(40, 1e9)], Y)
+
+
 def test_a_fit_that_runs_away_between_the_samples_is_warned_of():
     x, y = StandardScaler().fit_transform(FRIEDMAN[0][:300]), FRIEDMAN[1][:300]
     wild = PlatonicRegressor(solver="pinv", alpha=1.0, beta=100.0, random_state=0)
@@ -174,6 +223,7 @@ def test_a_mistake_in_x_or_in_a_parameter_is_one_line(estimator, x, said):
         (PlatonicRegressor, 1e-300 * V, "y varies by .*: scale y"),
         (PlatonicRegressor, [10**400] * 40, "int too large"),
         (PlatonicRegressor, ["a"] * 40, "could not convert string to float"),
+        (PlatonicRegressor, np.arange(40).astype("datetime64[D]"), "y holds dates: give numbers"),
     ],
 )
 def test_a_mistake_in_y_is_one_line(cls, y, said):

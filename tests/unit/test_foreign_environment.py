@@ -315,6 +315,11 @@ def test_a_variable_with_which_torch_does_not_start_is_one_line(name, value, sta
         )
 
 
+@pytest.mark.parametrize("value", ["", "yesterday"])
+def test_a_date_of_builds_that_is_none_stops_nothing(value):
+    assert settled("import numpy.f2py", SOURCE_DATE_EPOCH=value).stderr == ""
+
+
 def test_an_empty_variable_leaves_the_instructions_of_all_machines(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "environ", {"ATEN_CPU_CAPABILITY": ""})
     (tmp_path / "cpuinfo").write_bytes(b"avx512f \xff")

@@ -155,6 +155,23 @@ def test_transparent_pixels_need_a_background(photos, mode):
     assert prepared(", background: black") == (0, [])
 
 
+def test_alpha_that_the_head_of_a_bitmap_does_not_tell_of(photos):
+    """32 bits a pixel: many programs write alpha into the fourth byte, and the others a constant."""
+    opaque = picture("RGBA", size=(5, 7))
+    put(opaque, "train/cat/z.bmp")(photos)
+    assert prepared() == (0, [])
+    image = opaque.copy()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    put(image, "train/cat/z.bmp")(photos)
+    put(image, "train/cat/y.png")(photos)
+    RECORD.unlink()
+    refused("photos/train/cat/y.png: has transparent pixels")
+    (photos / "train/cat/y.png").rename("y.png")
+    refused("photos/train/cat/z.bmp: has transparent pixels")
+    one, other = (_image.read_image(path, 4, False, "white")[0] for path in (photos / "train/cat/z.bmp", Path("y.png")))
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(("background", "value"), [("black", 0), ("grey", 128), ("white", 255)])
 @pytest.mark.parametrize("grey", [True, False])
 def test_transparent_pixels_take_the_background(tmp_path, background, value, grey):
@@ -294,6 +311,7 @@ WRONG_FOLDERS = {
     "a class of others": (put(b"", "train/emu/0.webp"), "no image in it (.png, .jpg, .jpeg, .bmp), but 1 .webp"),
     "a class of test alone": (renamed("test/cat", "test/Cat"), "class 'Cat' is not among those of train; did"),
     "a class on two lines": (made("train/a\nb"), r"photos/train/a\nb: no name of a class"),
+    "a class that turns text": (made("train/\u202ecat"), r"photos/train/\u202ecat: no name of a class"),
     "a class in Latin-1": (made(os.fsdecode(b"train/\xe9")), r"photos/train/\udce9: no name of a class"),
     "one name in two ways": (
         lambda top: [made(f"train/{unicodedata.normalize(form, 'é')}")(top) for form in ("NFC", "NFD")],
@@ -405,6 +423,8 @@ NUMBERS = {
     "[1, 2]  #": ("1.0", "2.0"),
     "[1, 2] #": ("01_cat", "02_dog", "03_emu"),
     "[1, -1]": ("+1", "-1"),
+    "[2, 1]": ("c1", "c2", "c3"),
+    "[1, 0]": ("(1)", "#2"),
 }
 
 
@@ -412,7 +432,14 @@ NUMBERS = {
 def test_a_number_is_no_place_among_classes_named_by_numbers(photos, classes):
     shutil.rmtree(photos)
     folder_of(photos, NUMBERS[classes])
-    refused("; class names begin with numbers, so write them in full: ", f", classes: {classes.strip(' #')}")
+    refused("; class names hold numbers, so write them in full: ", f", classes: {classes.strip(' #')}")
+
+
+@pytest.mark.parametrize(("classes", "read"), [("[01, 02]", "01"), ("[2, 0x10]", "0x10"), ("[1_0, 2]", "1_0")])
+def test_a_number_that_yaml_rewrites_is_no_class(photos, classes, read):
+    shutil.rmtree(photos)
+    folder_of(photos, ("1", "2", "10", "16", read))
+    refused(f"YAML reads {read} as another number; put it in quotes", f", classes: {classes}")
 
 
 @pytest.mark.parametrize(

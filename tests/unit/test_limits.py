@@ -47,6 +47,8 @@ FILES = {
     "tabs": ("a:\n\tb: 1\n", "line 2 is not YAML: "),
     "two documents": (f"{TINY}\n---\n{TINY}", "is not YAML: "),
     "octal": (TINY.replace("seeds: 2", "seeds: 010"), "YAML reads 010 as another number; put it in quotes"),
+    "hexadecimal": (TINY.replace("seeds: 2", "seeds: 0x10"), "YAML reads 0x10 as another number; put it in quotes"),
+    "in thousands": (TINY.replace("seeds: 2", "seeds: 1_0"), "YAML reads 1_0 as another number; put it in quotes"),
     "base sixty": (TINY.replace("seeds: 2", "seeds: 1:30"), "YAML reads 1:30 as another number; put it in quotes"),
     "long number": (TINY.replace("seeds: 2", "seeds: " + "9" * 5000), "is no number"),
     "no digits": (TINY.replace("seeds: 2", "seeds: 0x_"), "0x_"),

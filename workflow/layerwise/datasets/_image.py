@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,7 +34,10 @@ def check_image(path: Path) -> None:
 def read_image(path: Path, size: int, grey: bool, background: str) -> tuple[np.ndarray, list[str]]:
     """Read one image as ``(C, size, size)`` uint8, turned as its camera says; with what Pillow finds odd about it."""
     with _opened(path) as (file, told):
+        hidden = _hidden_alpha(file, path)
         image = ImageOps.exif_transpose(file)
+        if hidden is not None:
+            image.putalpha(hidden)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             if image.getchannel("A").getextrema()[0] != 255:
@@ -74,6 +78,23 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, list[warnings.WarningMess
             ) from None
         text = " ".join(str(error).split())
         raise LayerwiseError(f"{shown(path)}: not a whole image ({text}); mend the file or remove it") from None
+
+
+def _hidden_alpha(file: Image.Image, path: Path) -> Image.Image | None:
+    """Return the fourth byte of the pixels of a BMP file where it is an alpha channel that the head does not tell of.
+
+    Pillow leaves it out, as the format has it; many programs write one there, and those that do not, a constant.
+    """
+    tiles: Any = getattr(file, "tile", ())
+    if file.format != "BMP" or len(tiles) != 1 or "BGRX" not in str(tiles[0][3]):
+        return None
+    _, (_, _, width, height), offset, (_, _, direction) = tiles[0]
+    with path.open("rb") as data:
+        data.seek(offset)
+        rows = data.read(4 * width * height)
+    if len(rows) < 4 * width * height or len(set(rows[3::4])) == 1:
+        return None
+    return Image.frombytes("L", (width, height), rows[3::4], "raw", "L", 0, direction)
 
 
 def _check(file: Image.Image, path: Path) -> None:

@@ -30,7 +30,9 @@ from layerwise.estimators._checks import (
     demand_layers,
     demand_scale,
     demand_small,
+    needs_double,
     one_line,
+    warn_of_offset,
 )
 from layerwise.layers import build as layer_tools
 from layerwise.layers.settings import PLAIN
@@ -129,7 +131,11 @@ class Network(BaseEstimator):
             checked = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, **how)
         x = checked if isinstance(y, str) else checked[0]
         demand_scale(x, self._sums or x.dtype, "X")
-        return checked
+        if "layers" in self._get_param_names():  # a read-out alone is that of centred columns
+            warn_of_offset(x, type(self).__name__)
+        if needs_double(x):
+            x = x.astype(np.float64, copy=False)
+        return x if isinstance(y, str) else (x, checked[1])
 
     def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""

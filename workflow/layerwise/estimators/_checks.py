@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ import numpy as np
 import torch
 from sklearn.utils.multiclass import check_classification_targets
 
-from layerwise.errors import LayerwiseError
+from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers.room import demand_room
 from layerwise.layers.words import out_shape, parse
 from layerwise.options import Ge, Gt, Lt
 
 FLOATS = (np.float64, np.float32)
+DIGITS = 500 * float(np.finfo(np.float32).eps)  # share of a distance from zero below which float32 has few digits left
+AWAY = 100  # half ranges from zero, of which gradient descent and fixed weights make little
 # More steps or units than that nobody means, and squares of larger floats overflow.
 LARGEST = {int: 2**31 - 1, float: 1e150}
 
@@ -86,6 +89,31 @@ def demand_scale(values: np.ndarray, dtype: Any, name: str) -> None:
         raise ValueError(f"{name} holds values of up to {largest:.1e}, whose squares overflow: scale {name}")
     if 0 < spread < sqrt(float(bounds.tiny)):
         raise ValueError(f"{name} varies by {2 * spread:.1e} alone, whose square is zero to a computer: scale {name}")
+
+
+def _extent(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return of the columns that vary how far from zero they reach, and half of the way that they span."""
+    columns = values.reshape(len(values), -1)
+    high, low = columns.max(axis=0).astype(np.float64), columns.min(axis=0).astype(np.float64)
+    varies = high > low
+    return np.maximum(high, -low)[varies], (high / 2 - low / 2)[varies]
+
+
+def needs_double(values: np.ndarray) -> bool:
+    """Tell whether float32 has too few digits for columns so far from zero beside what they span."""
+    reach, span = _extent(values)
+    return bool((reach * DIGITS > span).any())
+
+
+def warn_of_offset(x: np.ndarray, name: str) -> None:
+    """Warn of columns beside whose distance from zero layers do not see what varies."""
+    reach, span = _extent(x)
+    if len(reach) and (ratio := float(reach.max() / np.median(span))) > AWAY:
+        text = (
+            f"{name}: a column of X lies {ratio:.0e} times the half range of most columns from zero, and layers may "
+            "see little beside it: bring each column to mean 0 and spread 1, as by a StandardScaler"
+        )
+        warnings.warn(LayerwiseWarning(text), stacklevel=4)
 
 
 @dataclass(frozen=True)

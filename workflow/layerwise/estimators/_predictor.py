@@ -13,7 +13,14 @@ from torch import nn
 from layerwise.contract import Task
 from layerwise.errors import LayerwiseWarning
 from layerwise.estimators._base import Network
-from layerwise.estimators._checks import classes_of, demand_one_type, demand_scale, one_line
+from layerwise.estimators._checks import (
+    DIGITS,
+    as_array,
+    classes_of,
+    demand_one_type,
+    demand_scale,
+    one_line,
+)
 from layerwise.layers import build as layer_tools
 
 FAR = 100  # times as far from the mean as any target: predictions that no fit means
@@ -89,6 +96,8 @@ class NetworkRegressor(RegressorMixin, Predictor):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their values.
         """
+        if np.asarray(as_array(y)).dtype.kind in "mM":
+            raise ValueError("y holds dates: give numbers, such as days since a first one")
         x, y = self._validated(X, y, multi_output=True, y_numeric=True)
         values, task = self._task(y)
         return self._fit_scores(x, values.astype(x.dtype), task)
@@ -110,7 +119,12 @@ class NetworkRegressor(RegressorMixin, Predictor):
         return scaled, Task("values", y.shape[1])
 
     def _finished(self, module: nn.Sequential) -> nn.Sequential:
-        """Let the last layer give values in the units of `y`, its new weights computed in float64."""
+        """Let the last layer give values in the units of `y`, its new weights computed in float64.
+
+        They stay float64, and with them the module, where float32 has too few digits for values so far from zero.
+        """
+        if (np.abs(self._mean) * DIGITS > self._spread).any():
+            module = module.double()
         last, mean, spread = module[-1], torch.from_numpy(self._mean), torch.from_numpy(self._spread)
         assert isinstance(last, nn.Linear)
         with torch.no_grad():

@@ -10,7 +10,7 @@ from sklearn.utils import check_X_y
 
 from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._batches import Batches, BatchSource, Passes
-from layerwise.estimators._checks import FLOATS, demand_one_type, demand_scale, one_line
+from layerwise.estimators._checks import FLOATS, demand_one_type, demand_scale, one_line, warn_of_offset
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
 from layerwise.methods import platonic, ridge
 
@@ -45,6 +45,7 @@ class _Platonic(Predictor):
         """
         passes = Passes(batches, self._checked_batch)
         demand_scale(passes.head, self._sums, "X")
+        warn_of_offset(passes.head, type(self).__name__)
         values, task = self._task(passes.y)  # of the classifier or the regressor
         if values.dtype.kind == "f":
             values = values.astype(passes.head.dtype)

@@ -16,7 +16,7 @@ class Preparation(Bounded):
     """The options that all sources share."""
 
     classes: tuple[str | int, ...] = ()
-    """Classes to keep, by name (or by number, from 0 on, where no name begins with a digit), relabelled 0, 1, ... in
+    """Classes to keep, by name (or by number, from 0 on, where no name holds a digit), relabelled 0, 1, ... in
     this order; empty keeps all. [1, 7] of MNIST is the two-digit problem."""
     subset: Annotated[int, Ge(0)] = 0
     """Number of training samples, the same number of each class, drawn by the seed; 0 keeps all."""

@@ -129,9 +129,9 @@ def _class(name: str | int, classes: tuple[str, ...], where: str) -> int:
     """Return the number of a class that is given by name, or by number where no name could be meant by that."""
     if str(name) in classes:
         return classes.index(str(name))
-    if isinstance(name, int) and any(re.match(r"[+-]?\d", known) for known in classes):  # 01 is read as 1
+    if isinstance(name, int) and any(re.search(r"\d", known) for known in classes):  # 01 is read as 1, c1 comes at 0
         some = ", ".join(map(repr, classes[:4])) + ", …" * (len(classes) > 4)
-        raise LayerwiseError(f"{where}: no class {name}; class names begin with numbers, so write them in full: {some}")
+        raise LayerwiseError(f"{where}: no class {name}; class names hold numbers, so write them in full: {some}")
     if isinstance(name, int) and 0 <= name < len(classes):
         return name
     raise LayerwiseError(f"{where}: no class {name!r}{nearest(str(name), classes)}")

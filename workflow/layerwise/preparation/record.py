@@ -16,8 +16,13 @@ RECORD = "dataset.json"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text can stand as a name in files, tables and figures: on one line, and of whole characters."""
-    return bool(text.strip()) and not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    """Tell whether a text can stand as a name in files, tables and figures: on one line, and of whole characters.
+
+    None of them turns the direction of what follows.
+    """
+    turned = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    odd = (unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(c) in turned for c in text)
+    return bool(text.strip()) and not any(odd)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _strict(yaml: Any, loader: Any) -> Any:
 
     def integer(loader: Any, node: Any) -> int:
         digits = node.value.lstrip("+-")
-        if ":" in digits or (digits[:1] == "0" and digits[1:2].isdigit()):
+        if not digits.isdecimal() or (digits[0] == "0" and len(digits) > 1):  # 010, 0x10, 1_000, 12:30
             raise error(None, None, f"YAML reads {node.value} as another number; put it in quotes", node.start_mark)
         try:
             return yaml.constructor.SafeConstructor.construct_yaml_int(loader, node)
