@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers.room import demand_room
-from layerwise.layers.words import out_shape, parse
+from layerwise.layers.words import Blocks, out_shape, parse
 from layerwise.options import Ge, Gt, Lt
 
 FLOATS = (np.float64, np.float32)
@@ -148,9 +148,9 @@ def demand_layers(words: Sequence[str], shape: tuple[int, ...], outputs: int, he
     """
     cpu = torch.device("cpu")
     for word in words:
-        if any(part.isdecimal() and (len(part) > 10 or int(part) > LARGEST[int]) for part in word.split()):
-            raise LayerwiseError(f"layer {word!r} holds a number above {LARGEST[int]}: use a smaller one")
         layer = parse(word)
+        if isinstance(layer, Blocks):  # a model says so itself, once it is built
+            return
         if layer.width == "outputs":
             layer = layer.with_width(outputs)
         if layer.kind == "dense" and len(shape) > 1:

@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from torch import nn
 
 from layerwise.contract import Task
-from layerwise.errors import LayerwiseWarning
+from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.estimators._base import Network
 from layerwise.estimators._checks import (
     DIGITS,
@@ -36,7 +36,10 @@ class Predictor(Network):
 
     def _ended_words(self) -> tuple[str, ...]:
         words = self._words()
-        return words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
+        try:
+            return words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
+        except LayerwiseError as error:
+            raise ValueError(str(error)) from None
 
 
 class NetworkClassifier(ClassifierMixin, Predictor):
