@@ -48,10 +48,14 @@ esac
 """
 
 
+# Where these tests are run by make, its own words are in the environment: a lone make has none.
+OWN = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "STUDY")}
+
+
 def make(place, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", *words]
     return subprocess.run(
-        command, cwd=place, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command, cwd=place, env={**OWN, **environment}, capture_output=True, text=True, check=False
     )
 
 

@@ -146,7 +146,7 @@ def test_a_study_that_is_not_asked_for_stops_no_other(empty):
         "all": "study 'all': a rule of the workflow is called so; rename studies/all.yaml",
         "fits": "study 'fits': a rule of the workflow is called so; rename studies/fits.yaml",
         "tny": "study 'tny': no file studies/tny.yaml; did you mean 'tiny'?",
-        "tny:datasets": "study 'tny': no file studies/tny.yaml; did you mean 'tiny'?",
+        "tny:datasets": "target 'tny:datasets': no study, and no stage of one; did you mean 'tiny:datasets'?",
         "elsewhere": "study 'elsewhere': no file studies/elsewhere.yaml",
     }
     for target, line in lines.items():
@@ -160,7 +160,7 @@ CONFIGURED = {
     "seeds=1e22": "seeds: 1e+22 is not what belongs here",
     "seeds=100000000": "seeds: 100000000 is not what belongs here",
     "seeds=[0,a]": "seeds: [0, 'a'] is not what belongs here",
-    "study=2024_1": "study: 20241 is not what belongs here",
+    "study=2024_1": "study: 20241 is a number; name the study as the target",
     "study=../studies/tiny": "study: '../studies/tiny' is not what belongs here",
     "device=tpu": "device: 'tpu' is not what belongs here",
     "devise=cpu": "no key 'devise'; did you mean 'device'?",
