@@ -54,9 +54,7 @@ OWN = {name: value for name, value in os.environ.items() if name not in ("MAKEFL
 
 def make(place, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", *words]
-    return subprocess.run(
-        command, cwd=place, env={**OWN, **environment}, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=place, env={**OWN, **environment}, capture_output=True, text=True, check=False)
 
 
 def files(place) -> set[str]:
