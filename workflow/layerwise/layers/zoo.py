@@ -2,7 +2,7 @@
 
 A model is traced by torch.fx down to its plain containers; every other module is one opaque node, so what it does
 inside need not be traceable. A model may be cut where one tensor alone is alive, and a block begins at such a place
-before a node that has weights. Models are built offline: without weights, or with those of a file.
+before a node that has weights. Models are built offline, without weights of others.
 """
 
 from __future__ import annotations
@@ -81,9 +81,12 @@ def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
             model = build(word.kind, word.name, shape, outputs, stem=word.stem or None)
         else:
             model = _constructed(word.kind, word.name, outputs, LARGE)
-        if (word.first, word.last) == (1, None) and not cuttable(model):
-            return _shaped(word, [(model, word.name)], shape, 1)
-        parts = cut(model, word.name)
+        try:
+            parts = cut(model, word.name)
+        except LayerwiseError:
+            if (word.first, word.last) != (1, None):
+                raise
+            parts = [(model, word.name)]
         last = word.last or len(parts)
         if last > len(parts) or word.first > len(parts):
             raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
@@ -273,14 +276,6 @@ def cut(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
         return _parts(model)
     except NO_TRACE as error:
         raise LayerwiseError(f"model {name!r} cannot be cut ({' '.join(str(error).split())[:160]})") from None
-
-
-def cuttable(model: nn.Module) -> bool:
-    """Tell whether a model can be cut."""
-    try:
-        return bool(_parts(model))
-    except NO_TRACE:
-        return False
 
 
 def _parts(model: nn.Module) -> list[tuple[nn.Module, str]]:
