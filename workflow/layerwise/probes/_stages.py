@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.contract import Dataset, Split
+from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -63,3 +64,13 @@ def sample(data: Dataset, limit: int, seed: int) -> dict[str, Split]:
         if len(split):
             some[name] = split
     return some
+
+
+def classified(data: Dataset, name: str, samples: int, seed: int, probe: str) -> Split:
+    """Return samples of a split that have classes; LayerwiseError where there are none."""
+    if not data.task.classifies:
+        raise LayerwiseError(f"probe {probe}: it looks at classes, and the data set has values; name another data set")
+    splits = sample(data, samples, seed)
+    if name not in splits:
+        raise LayerwiseError(f"probe {probe}: the {name} split is empty; name another under split")
+    return splits[name]
