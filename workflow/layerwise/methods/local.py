@@ -58,9 +58,11 @@ class Options(Bounded):
     """Layer words of the decision block; empty for one that is searched for by `memory`."""
     memory: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the memory of the whole model's training step that a window's step may take, by which the decision
-    block is searched for: up to four 3x3 convolutions, as wide as fits, a global average, an affine layer."""
+    block is searched for: as many 3x3 convolutions as fit, as wide as fits, a global average, an affine layer."""
     max_width: Annotated[int, Ge(8)] = 1024
     """Most channels of a decision block that is searched for."""
+    max_convolutions: Annotated[int, Ge(0)] = 4
+    """Most convolutions of a decision block that is searched for."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """Rule of the updates."""
     lr: Annotated[float, Gt(0)] | None = None
@@ -302,6 +304,7 @@ class _Fitting:
                 task.outputs,
                 (o.memory + _decision.SLACK) * self.whole,
                 o.max_width,
+                o.max_convolutions,
                 lambda module: self._count(module, len(feed), before),
             )
             _decision.demand(found, self.whole, o.memory, f"method 'local', block {number + 1}")
