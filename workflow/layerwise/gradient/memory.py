@@ -7,6 +7,7 @@ to the 512 bytes that CUDA's allocator rounds to. What kernels use inside, as cu
 from __future__ import annotations
 
 import copy
+import gc
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def feeds(layers: Sequence[nn.Module], shape: tuple[int, ...], batch: int, chunk
             z = twin.eval()(z)
             most = max(most, live.most - apart)
             del twin
+            gc.collect()  # modules that torch.fx made hold themselves: they would go at any time later
             whole = _bytes(z) * batch // samples
             together = whole - _bytes(z) + most if chunks > 1 else most
             result.append(Feed(parameters, images + max(together, 2 * whole if chunks > 1 else 0)))
