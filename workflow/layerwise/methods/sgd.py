@@ -15,7 +15,8 @@ from torch import nn
 
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.gradient.batches import Batches, batch_sizes, normalises
+from layerwise.gradient.augment import Augmented
+from layerwise.gradient.batches import batch_sizes, normalises
 from layerwise.gradient.loop import Training, Validation, kept_generators
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.optimisers import optimizer
@@ -55,6 +56,10 @@ class Options(Bounded):
     """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
+    augment: tuple[Literal["crop", "flip", "autoaugment", "autoaugment svhn", "cutout"], ...] = ()
+    """What is done to the images of each batch, in this order, drawn anew in every epoch: shifted by up to an eighth of
+    their side, mirrored, two operations of AutoAugment's policy for CIFAR-10 or SVHN (8-bit images alone), a square of
+    half their side set to zero."""
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
     the segment's ``uses``, whose layers with weights are of the same shapes."""
@@ -132,7 +137,7 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
         name="method 'sgd'",
         module=module,
         loss=lambda x, t: loss(module(x), t),
-        batches=Batches(Split(train.x, targets(train.y)), sizes, seed),
+        batches=Augmented(Split(train.x, targets(train.y)), sizes, seed, o.augment, features.pixels),
         optimizer=optimizer(
             o.optimizer,
             module.parameters(),

@@ -108,7 +108,8 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     train, valid = (
         source.held(source.inputs(study, node, split, data, on, part=split == "train")) for split in ("train", "valid")
     )
-    features = Features(train, valid, data.task, data.record)
+    pixels = data.pixels if node.parent is None else None  # what a segment gives is no image
+    features = Features(train, valid, data.task, data.record, pixels)
     root = data.record["digest"]
     uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
     segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
