@@ -23,7 +23,8 @@ from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
-from layerwise.options import Bounded, Ge, Gt, Le, Lt
+from layerwise.layers import pretrained
+from layerwise.options import Bounded, File, Ge, Gt, Le, Lt
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class Options(Bounded):
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
     the segment's ``uses``, whose layers with weights are of the same shapes."""
+    weights: Annotated[str, File()] | None = None
+    """First weights of the blocks of a model: a .safetensors file of the whole model's state dict, from which each
+    block takes its own by name. Its content counts in digests, and not where it lies."""
+    new: tuple[str, ...] = ()
+    """Parameters of the model, or layers by name such as ``classifier.1``, that are drawn rather than taken from
+    `weights`: a head for other classes, a first convolution for other channels."""
 
     def __post_init__(self) -> None:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -71,6 +78,10 @@ class Options(Bounded):
             raise LayerwiseError("schedule step and option 'step' (epochs between two reductions) go together")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
+        if self.new and self.weights is None:
+            raise LayerwiseError("option 'new' says what is not taken from 'weights': give both, or neither")
+        if self.weights is not None and self.init != "torch":
+            raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
 
 
 def fit(
@@ -109,7 +120,8 @@ def fit(
     # The global generators are seeded for the first weights and for dropout.
     with kept_generators(device):
         torch.manual_seed(seed)
-        module, words = layers.build(segment.layers, segment.shape, segment.outputs)
+        weights = pretrained.read(options.weights, options.new)
+        module, words = layers.build(segment.layers, segment.shape, segment.outputs, weights=weights)
         if options.init == "glorot":
             module.apply(glorot_)
         elif options.init == "used":

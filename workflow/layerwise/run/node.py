@@ -68,7 +68,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
     try:
-        layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
+        blocks = layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
     except LayerwiseError as error:
         raise LayerwiseError(f"network {node}: what method {spec.method!r} returned: {error}") from None
     weights = fitted.module.state_dict()
@@ -91,6 +91,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         **reading,
         "seconds_before_interruption": sidecar.earlier,
         **machine.provenance(on),
+        **({"fingerprints": blocks} if blocks else {}),
         "record": fitted.record,
     }
     records.write(node.folder / "fit.json", record)  # last: a node with a record is whole
