@@ -63,7 +63,6 @@ def file(kind: str, name: str) -> Path:
     return module_file(name, f"{KINDS[kind]} {name!r}")
 
 
-@functools.cache
 def module_file(name: str, where: str) -> Path:
     """Return the file of an importable module; LayerwiseError, which begins with `where`, where there is none."""
     spec = None
