@@ -124,7 +124,11 @@ def mylab(monkeypatch):
     ("word", "shape", "text"),
     [
         ("torchvision vgg13bn", (3, 32, 32), "did you mean 'vgg13_bn'?"),
+        ("timm mobilevit2_100", (3, 32, 32), "did you mean 'mobilevitv2_100'?"),
         ("torchvision resnet18", (64,), "takes images"),
+        ("torchvision squeezenet1_0", (3, 4, 4), "cannot take images of 4x4 with 3 channels"),
+        ("torchvision resnet18 3", (64,), "block 3 of resnet18 cannot take samples of shape 64"),
+        ("torchvision resnet18 10", (512, 2, 2), "block 10 of resnet18 cannot take samples of shape 512x2x2"),
         ("torchvision inception_v3", (3, 8, 8), "give larger images"),
         ("torchvision vgg13_bn 14", (512, 2, 2), "has 13 blocks"),
         ("torchvision vgg13_bn 4-99", (64, 16, 16), "has 13 blocks"),

@@ -198,7 +198,7 @@ def assemble(
     parts: list[nn.Module] = []
     full: list[str] = []
     if weights is not None:
-        _demand_one_model(words)
+        weights.demand_one_model(words)
     for word in words:
         layer = parse(word)
         if isinstance(layer, Blocks):
@@ -218,16 +218,6 @@ def assemble(
         full.append(str(layer))
         shape = after
     return parts, full
-
-
-def _demand_one_model(words: Sequence[str]) -> None:
-    """Refuse weights of a model for layers of none, or of several."""
-    models = {(layer.kind, layer.name): str(layer) for layer in map(parse, words) if isinstance(layer, Blocks)}
-    if len(models) != 1:
-        named = f"of several, {', '.join(models.values())}" if models else "of none"
-        raise LayerwiseError(
-            f"option 'weights' is for blocks of one model, and the layers are {named}: mend the layers"
-        )
 
 
 def fingerprints(parts: Sequence[nn.Module], words: Sequence[str]) -> list[list[str]]:

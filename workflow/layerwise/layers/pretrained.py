@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.layers.words import Blocks, parse
 from layerwise.preparation.paths import file_at
 
 # Heads that help to train a model, and that blocks in a row do without; files have them.
@@ -39,6 +40,13 @@ class Weights:
     path: str
     tensors: Mapping[str, Tensor]
     new: tuple[str, ...] = ()
+
+    def demand_one_model(self, words: Sequence[str]) -> None:
+        """Refuse layers of no model, or of several."""
+        models = {(layer.kind, layer.name): str(layer) for layer in map(parse, words) if isinstance(layer, Blocks)}
+        if len(models) != 1:
+            named = f"of several, {', '.join(models.values())}" if models else "of none"
+            raise LayerwiseError(f"option 'weights' is for blocks of one model, and the layers are {named}; mend them")
 
     def demand(self, name: str, model: nn.Module) -> None:
         """Refuse weights of another architecture, by the names of a model's parameters, and ``new`` that it lacks."""
@@ -93,8 +101,13 @@ class Weights:
 
 
 def read(path: str | None, new: Sequence[str] = ()) -> Weights | None:
-    """Read the weights that options name; None where they name no file."""
+    """Read the weights that options name; None where they name no file.
+
+    LayerwiseError for a file that is missing or no .safetensors one, and for ``new`` without a file.
+    """
     if path is None:
+        if new:
+            raise LayerwiseError("option 'new' says what is not taken from 'weights': give both, or neither")
         return None
     file = file_at(path, "option 'weights'")
     try:

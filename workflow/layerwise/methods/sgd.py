@@ -78,8 +78,6 @@ class Options(Bounded):
             raise LayerwiseError("schedule step and option 'step' (epochs between two reductions) go together")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
-        if self.new and self.weights is None:
-            raise LayerwiseError("option 'new' says what is not taken from 'weights': give both, or neither")
         if self.weights is not None and self.init != "torch":
             raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
 
