@@ -204,7 +204,7 @@ def test_random_passes_the_frozen_blocks(file):
         seed=0,
         device=CPU,
     )
-    torch.testing.assert_close(given.module[-1].weight, alone.module[-1].weight)
+    torch.testing.assert_close(given.module[-1].weight, alone.module[-1].weight, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 8])

@@ -26,6 +26,8 @@ WORDS = (
 )
 # Blocks of a model of a library, which are fitted by gradient alone.
 MODEL = ("torchvision resnet18 1-2 stem 1", "avgpool 2", "dense outputs")
+# Of the model that is named, drawn from a seed of their own (`fits`); what is new is drawn by the fit.
+WEIGHTS = ({"weights": "torchvision resnet18"}, {"weights": "torchvision resnet18", "new": ("layer1.0", "fc")})
 BLOCKS = (
     "conv 3 4 pad 1",
     "batchnorm",
@@ -98,6 +100,7 @@ def _random() -> Iterator[Case]:
     yield Case("random", DENSE, data="signs")
     yield Case("random", DENSE, data="values")
     yield Case("random", CONV, data="many")
+    yield from _each("random", MODEL, {}, *WEIGHTS)
     for words in WORDS:
         yield Case("random", (*words, "dense outputs"))
         yield Case("random", words, dtype="float64")
@@ -238,6 +241,9 @@ def _sgd() -> Iterator[Case]:
         {"loss": "mse"},
         {"loss": "cross_entropy"},
         {"init": "glorot"},
+        {"augment": ("crop", "flip", "cutout")},
+        {"augment": ("autoaugment",)},
+        {"augment": ("autoaugment svhn", "cutout")},
     )
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
@@ -249,7 +255,7 @@ def _sgd() -> Iterator[Case]:
     yield Case("sgd", DENSE, {"epochs": 1}, data="many")
     for words in WORDS:
         yield Case("sgd", (*words, "dense outputs"), short)
-    yield Case("sgd", MODEL, short)
+    yield from _each("sgd", MODEL, short, *WEIGHTS)
 
 
 def _local() -> Iterator[Case]:
