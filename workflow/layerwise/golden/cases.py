@@ -267,6 +267,7 @@ def _local() -> Iterator[Case]:
         {**robin, "schedule": "random_robin", "rounds": 3},
         {**robin, "window": 2, "overlap": 1, "optimizer": "adamw"},
         {"epochs": (3, 1)},
+        {"epochs_by_block": 1.6},
         {"decision": ("dense 5", "relu", "dense outputs")},
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
