@@ -14,7 +14,7 @@ from layerwise.gradient import loop
 from layerwise.gradient.augment import AUGMENTATIONS, Augmented
 from layerwise.gradient.autoaugment import POLICIES, AutoAugment
 from layerwise.gradient.batches import Batches
-from layerwise.methods import sgd
+from layerwise.methods import local, sgd
 
 X = torch.arange(1, 1 + 64 * 2 * 16 * 16).reshape(64, 2, 16, 16).float()
 PAD = 2  # of 16 pixels
@@ -222,6 +222,26 @@ def trained(augment=EVERY, hooks: Hooks = NO_HOOKS) -> dict[str, torch.Tensor]:
 def test_sgd_sees_augmented_images():
     results = [trained(names)["0.weight"] for names in ((), EVERY, ("autoaugment",), ("autoaugment svhn",))]
     assert len({result.numpy().tobytes() for result in results}) == 4
+
+
+def test_one_window_of_local_learning_sees_the_images_of_backpropagation():
+    words = ("conv 3 4", "relu", "conv 3 4", "relu", "dense outputs")
+    segment, features, how = Segment(words, (3, 16, 16), 3), images_in_classes(), {"batch": 16, "augment": EVERY}
+    twin = sgd.fit(segment, features, sgd.Options(epochs=3, **how), seed=1, device=CPU).module.state_dict()
+    options = local.Options(epochs=(3,), window=2, **how)
+    mine = local.fit(segment, features, options, seed=1, device=CPU).module.state_dict()
+    assert all(torch.equal(weight, mine[name]) for name, weight in twin.items())
+
+
+def test_windows_above_the_first_see_augmented_images_too():
+    words = ("conv 3 4", "relu", "conv 3 4", "relu", "dense outputs")
+    segment, features = Segment(words, (3, 16, 16), 3), images_in_classes()
+    results = []
+    for names in (("flip",), ("flip", "autoaugment"), ("flip", "autoaugment")):
+        options = local.Options(epochs=(1, 2), batch=16, augment=names)
+        results.append(local.fit(segment, features, options, seed=1, device=CPU).module.state_dict()["2.weight"])
+    assert torch.equal(results[1], results[2])
+    assert not torch.equal(results[0], results[1])
 
 
 class _Stop(Exception):

@@ -19,7 +19,7 @@ from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
-from layerwise.methods import random, sgd
+from layerwise.methods import local, random, sgd
 from layerwise.run import loading, records
 from layerwise.study import identity
 from layerwise.study.trie import Node
@@ -180,6 +180,15 @@ def test_sgd_trains_on_from_the_file(file):
     options = sgd.Options(weights=file, epochs=1, lr=1e-12, momentum=0.0)
     fitted = sgd.fit(segment, images(20), options, seed=0, device=CPU)
     torch.testing.assert_close(state(fitted.module)["3.weight"], state(model())["3.weight"])
+
+
+def test_local_learning_starts_from_the_file_as_backpropagation_does(file):
+    segment, features = Segment((WHOLE,), SHAPE, 10), images(24)
+    twin = sgd.fit(segment, features, sgd.Options(weights=file, epochs=2, batch=8), seed=0, device=CPU)
+    options = local.Options(weights=file, new=(), window=2, epochs=(2,), batch=8)
+    mine = local.fit(segment, features, options, seed=0, device=CPU)
+    assert mine.layers == twin.layers
+    assert all(torch.equal(w, state(mine.module)[n]) for n, w in state(twin.module).items())
 
 
 def test_random_passes_the_frozen_blocks(file):

@@ -273,6 +273,7 @@ def _local() -> Iterator[Case]:
         {**robin, "schedule": "random_robin", "rounds": 3},
         {**robin, "window": 2, "overlap": 1, "optimizer": "adamw"},
         {"epochs": (3, 1)},
+        {"epochs_by_block": 1.6},
         {"decision": ("dense 5", "relu", "dense outputs")},
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
@@ -290,6 +291,8 @@ def _local() -> Iterator[Case]:
         {"input_dropout": 0.5, "input_dropout_decay": 0.2},
         {"gradient_dropout": 0.5},
         {"augment": ("crop", "flip", "cutout")},
+        {"augment": ("autoaugment",)},
+        {"augment": ("autoaugment svhn", "cutout")},
         {"features": "stored"},
         {"features": "feed"},
     )
@@ -298,6 +301,7 @@ def _local() -> Iterator[Case]:
     yield Case("local", BLOCKS, short, data="signs", valid=True)
     yield Case("local", ("dense 6", "tanh", "dense 5", "tanh", "dense outputs"), short, data="values", valid=True)
     yield Case("local", MODEL, short, valid=True)
+    yield from (Case("local", MODEL, {**short, **weights}) for weights in WEIGHTS)
 
 
 def _dgl() -> Iterator[Case]:

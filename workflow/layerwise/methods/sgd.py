@@ -17,10 +17,11 @@ from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.augment import Augmented
 from layerwise.gradient.batches import batch_sizes, normalises
-from layerwise.gradient.loop import Training, Validation, kept_generators
+from layerwise.gradient.loop import Training, kept_generators
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
+from layerwise.gradient.validation import Scored, validation
 from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
@@ -125,9 +126,10 @@ def fit(
         elif options.init == "used":
             _take_over(module, segment)
         module = layers.for_images(module.to(device, features.train.dtype))
-        training = _training(module, features.to(device), options, seed)
+        features = features.to(device)
+        training = _training(module, features, options, seed)
         training.run(hooks)
-        if not layers.apply(module, training.batches.split.x[: options.batch]).isfinite().all():
+        if not layers.apply(module, features.train.x[: options.batch]).isfinite().all():
             raise LayerwiseError(
                 "method 'sgd': the training diverged: the network's scores overflow: lower lr, or scale the samples"
             )
@@ -136,13 +138,17 @@ def fit(
 
 def _training(module: nn.Sequential, features: Features, options: Options, seed: int) -> Training:
     """Return the training of the module on the task, from the first epoch."""
-    train, o = features.train, options
+    train, valid, o = features.train, features.valid, options
     loss, targets = loss_of(o.loss, features.task, train.dtype)
     least = 2 if normalises(module) else 1
     sizes = batch_sizes(len(train), o.batch, least)
     if min(sizes) < least:
         raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
     lr = o.lr or (0.01 if o.optimizer == "sgd" else 0.001)
+
+    def scored() -> Scored:
+        yield layers.apply(module, valid.x), valid.y
+
     return Training(
         name="method 'sgd'",
         module=module,
@@ -160,25 +166,9 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
         rate=lambda epoch: scheduled(
             o.schedule, lr, epoch, o.epochs, step=o.step, milestones=o.milestones, gamma=o.gamma
         ),
-        validation=_validation(module, features) if len(features.valid) else None,
+        validation=validation(features.task, scored) if len(valid) else None,
         patience=o.patience,
     )
-
-
-def _validation(module: nn.Sequential, features: Features) -> Validation:
-    """Return the accuracy in per cent, or for values the mean squared error, on the validation split."""
-    valid, task = features.valid, features.task
-
-    def accuracy() -> float:
-        labels = task.labels(layers.apply(module, valid.x))
-        return 100 * (labels == valid.y).double().mean().item()
-
-    def mse() -> float:
-        return (layers.apply(module, valid.x) - valid.y).double().square().mean().item()
-
-    if task.classifies:
-        return Validation("valid_accuracy", accuracy, more_is_better=True)
-    return Validation("valid_mse", mse)
 
 
 def _take_over(module: nn.Sequential, segment: Segment) -> None:
