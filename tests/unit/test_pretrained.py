@@ -113,6 +113,15 @@ def other(path: str, edit) -> str:
     return f"{path}.other"
 
 
+def test_second_heads_of_a_file_are_left_out(tmp_path):
+    models = pytest.importorskip("torchvision").models
+    with torch.random.fork_rng(devices=[]):
+        weights = models.googlenet(weights=None, num_classes=10, init_weights=False).state_dict()
+    save_file(weights, tmp_path / "googlenet.safetensors")
+    module = built(("torchvision googlenet",), str(tmp_path / "googlenet.safetensors"), (3, 32, 32))
+    assert all(torch.equal(w, weights[n]) for n, w in state(module).items())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_other_floats_are_taken_too(file, dtype):
     path = other(file, lambda t: t.update({n: w.to(dtype) for n, w in t.items() if w.is_floating_point()}))
