@@ -183,7 +183,7 @@ class Builder:
                 outputs,
                 (o.memory + _decision.SLACK) * self._whole,
                 o.max_width,
-                lambda module: self._count(module, feed),
+                lambda module: self._count(module.to(sample.dtype), feed),
             )
             _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
         with torch.random.fork_rng(devices=[]):
