@@ -184,7 +184,7 @@ class Builder:
                 (o.memory + _decision.SLACK) * self._whole,
                 o.max_width,
                 o.max_convolutions,
-                lambda module: self._count(module, feed),
+                lambda module: self._count(module.to(sample.dtype), feed),
             )
             _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
         with torch.random.fork_rng(devices=[]):
@@ -203,25 +203,29 @@ class Builder:
         try:
             peak = self._count(module, feed).peak
             return {"memory_bytes": peak, "memory_share": round(peak / self._whole, 4)}
-        except zoo.NO_RUN:  # on fake tensors, which have no numbers to go by
+        except LayerwiseError:
             return {}
 
     def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
-        """Count the memory of a step that trains a module behind frozen layers."""
+        """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""
         task, shape = self.samples.task, self.samples.shape
 
         def loss(scores: Tensor, labels: Tensor) -> Tensor:
             return self.loss(scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
 
-        return memory.step(
-            module,
-            self._shape(feed) if feed else shape,
-            self.samples.batch,
-            feed=self._feeds[len(feed)],
-            images=prod(shape) if feed else 0,
-            optimiser=self.options.optimizer,
-            loss=loss,
-        )
+        try:
+            return memory.step(
+                module,
+                self._shape(feed) if feed else shape,
+                self.samples.batch,
+                feed=self._feeds[len(feed)] if feed else memory.NONE,
+                images=prod(shape) if feed else 0,
+                optimiser=self.options.optimizer,
+                loss=loss,
+            )
+        except zoo.NO_RUN as error:  # of layers that go by numbers, which fake tensors do not have
+            said = " ".join(str(error).split())[:160]
+            raise LayerwiseError(f"method 'local': the memory of a step cannot be counted ({said})") from None
 
     @functools.cached_property
     def _whole(self) -> int:
