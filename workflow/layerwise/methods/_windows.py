@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -92,13 +93,22 @@ class Builder:
         The layers, which end in scores.
     loss, targets
         Loss of scores and targets, and what makes targets of labels.
+    nearest
+        Take an affine decision layer where no decision block meets the memory target, in place of refusing it.
     """
 
     def __init__(
-        self, module: nn.Sequential, samples: Samples, options: Any, seed: int, loss: Loss, targets: Targets
+        self,
+        module: nn.Sequential,
+        samples: Samples,
+        options: Any,
+        seed: int,
+        loss: Loss,
+        targets: Targets,
+        nearest: bool = False,
     ) -> None:
         self.module, self.samples, self.options, self.seed = module, samples, options, seed
-        self.loss, self.targets = loss, targets
+        self.loss, self.targets, self.nearest = loss, targets, nearest
         self.blocks = blocks_of(module)
 
     def windows(self) -> list[Window]:
@@ -186,8 +196,9 @@ class Builder:
                 o.max_convolutions,
                 lambda module: self._count(module.to(sample.dtype), feed),
             )
-            _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
-        with torch.random.fork_rng(devices=[]):
+            if not self.nearest:
+                _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
+        with torch.random.fork_rng(devices=[]), sample.device if sample.is_meta else contextlib.nullcontext():
             torch.manual_seed(self.seed + 7919 * (number + 1))
             decision, words = layers.build(words, shape, outputs)
         return layers.for_images(decision.to(sample.device, sample.dtype)), words
@@ -205,6 +216,16 @@ class Builder:
             return {"memory_bytes": peak, "memory_share": round(peak / self._whole, 4)}
         except LayerwiseError:
             return {}
+
+    def least(self, window: Window) -> float:
+        """Return the share of the whole model's step that a window takes with an affine decision layer alone."""
+        if not window.words:
+            return window.row["memory_share"]
+        shape, outputs = self._shape([*window.feed, *window.trained]), self.samples.task.outputs
+        with torch.device("meta"):
+            decision, _ = layers.build(_decision.words(shape, 0, 0), shape, outputs)
+        module = nn.Sequential(*window.trained, *decision.to(self.samples.sample.dtype))
+        return round(self._count(module, window.feed).peak / self._whole, 4)
 
     def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
         """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""

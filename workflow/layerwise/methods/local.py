@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
-from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
+from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop
 from layerwise.gradient.losses import loss_of
@@ -25,6 +25,7 @@ from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import merged
 from layerwise.methods._inputs import Samples, held
 from layerwise.methods._local_training import LocalTraining
+from layerwise.methods._windows import Builder
 from layerwise.options import Bounded, File, Ge, Gt, Le, Lt, MinLen
 
 
@@ -156,6 +157,26 @@ def fit(
         training.run(hooks)
     network, kept, decision = training.network()
     return Fitted(network, (*merged(words[:kept]), *decision), training.record())
+
+
+def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]]:
+    """Count the memory of each window's training step, without data and without training; nothing is computed.
+
+    Returns
+    -------
+    A row a window: ``first`` and ``last`` block from 1, ``decision``, ``parameters`` in training, ``memory_bytes`` of a
+    step, ``memory_share`` of the whole model's step, and ``least_share`` with an affine decision layer alone. Where the
+    memory target cannot be met, the decision is that layer.
+    """
+    with PLAIN.applied(), torch.random.fork_rng(devices=[]):
+        parts, _ = layers.assemble(segment.layers, segment.shape, segment.outputs)
+        module = nn.Sequential(*parts).to("meta")
+        split = Split(torch.empty(options.batch, *segment.shape, device="meta"), torch.empty(0))
+        how: dict[str, Any] = {"batch": options.batch, "augment": (), "features": options.features}
+        samples = held(split, Split(split.x[:0], split.y), task, split.y, **how)
+        loss, targets = loss_of(options.loss, task, torch.float32)
+        builder = Builder(module, samples, options, 0, loss, targets, nearest=True)
+        return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 
 
 def _samples(features: Features, o: Options) -> Samples:
