@@ -179,6 +179,12 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 
 
+def counted_by(options: Options) -> list[Any]:
+    """Return the options that the memory of the steps depends on."""
+    names = ("window", "overlap", "head", "decision", "memory", "max_width", "max_convolutions", "optimizer", "batch")
+    return [getattr(options, name) for name in (*names, "loss")]
+
+
 def _samples(features: Features, o: Options) -> Samples:
     """Return the samples of a fit, which are tensors."""
     train, valid = (Split(split.x, split.y) for split in (features.train, features.valid))

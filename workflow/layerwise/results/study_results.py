@@ -11,7 +11,7 @@ from layerwise import store
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
 from layerwise.results import collect, elsewhere, made
-from layerwise.run import records
+from layerwise.run import records, steps
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, home
 
@@ -46,6 +46,15 @@ class StudyResults:
     def elsewhere(self) -> pd.DataFrame:
         """Fits of data sets that are left out here, from another machine; none of networks asked otherwise by now."""
         return elsewhere.read(self.study)
+
+    @functools.cached_property
+    def steps(self) -> pd.DataFrame:
+        """The memory of the training steps of networks that are left out, as `run.steps` counted it."""
+        if not self.study.counted:
+            return pd.DataFrame(columns=[*steps.TEXT, "percent", "least_percent"])
+        path = home(self.study.name) / "steps.csv"
+        made.check(self.study, "steps", self.study.steps_digest(), [path], "steps")
+        return store.read_csv(path, [], steps.TEXT)
 
     @functools.cached_property
     def records(self) -> dict[Node, dict[str, Any]]:
