@@ -49,7 +49,7 @@ def test_the_lines_of_python(tmp_path, monkeypatch, capsys):
     *blocks, last = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in blocks] == ["block 1", "block 2"]
     assert re.fullmatch(r"cropped at block [12]: 100\.0 % of the test images", last)
-    assert "0.weight" in torch.load(tmp_path / "trained.pt")
+    assert "0.0.weight" in torch.load(tmp_path / "trained.pt")
 
 
 def test_the_local_network_of_the_study():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise.contract import Hooks, Split
+from layerwise.contract import Hooks, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop, losses
 from layerwise.gradient.batches import Batches
