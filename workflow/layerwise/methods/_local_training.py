@@ -26,12 +26,14 @@ class LocalTraining:
     Parameters
     ----------
     module
-        The layers, which end in scores, of the type and on the device of the samples.
+        The layers, which end in scores, of the type and on the device of the samples. Weights that want no gradient
+        are left as they are.
     """
 
     def __init__(self, module: nn.Sequential, samples: Samples, options: Any, seed: int) -> None:
         self.module, self.samples, self.options, self.seed = module, samples, options, seed
         loss, targets = loss_of(options.loss, samples.task, samples.sample.dtype)
+        self.frozen = {id(weight) for weight in module.parameters() if not weight.requires_grad}
         self.windows = Builder(module, samples, options, seed, loss, targets).windows()
 
     def run(self, hooks: Hooks) -> None:
@@ -70,9 +72,12 @@ class LocalTraining:
     def _enter(self, mine: Window) -> None:
         """Freeze all but a window, and let its batches come from the layers before it."""
         self.module.requires_grad_(False)
-        for layer in (*mine.trained, *mine.decision):
-            layer.requires_grad_(True)
+        self._learn(*mine.trained, *mine.decision)
         mine.inputs.enter(nn.Sequential(*mine.feed))
+
+    def _learn(self, *parts: nn.Module) -> None:
+        for weight in (weight for layer in parts for weight in layer.parameters()):
+            weight.requires_grad_(id(weight) not in self.frozen)
 
     def _settle(self, mine: Window) -> None:
         """Take statistics of batch normalisation anew where inputs were dropped to the end, and let the batches go."""
@@ -159,5 +164,6 @@ class LocalTraining:
         The last is the words of the decision block.
         """
         mine = self.best()
-        module = mine.network.requires_grad_(True).eval()
+        module = mine.network.eval()
+        self._learn(module)
         return module, len(mine.feed) + len(mine.trained), mine.words
