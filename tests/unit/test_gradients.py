@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ from layerwise.probes import gradients
 from layerwise.results.published import verdicts
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
+from layerwise.study import works
 from layerwise.tables import published_rows
+from shipped import ROOT
 
 WORDS = ("conv 2 3", "batchnorm", "relu", "dense 5", "tanh", "dense outputs")
 GIVEN = {"exp_ga": {"target_low": 0.0, "target_high": 6.0}, "pow3_ga": {"target_low": -2.0, "target_high": 10.0}}
@@ -230,3 +234,25 @@ def test_epochs_to_the_best_are_held_against_those_published(results):
     row = published_rows.make(results, published_rows.Options(source="thesis", item="table4.1")).iloc[0]
     assert row["error, %"] == pytest.approx(error["measured"])
     assert row["epochs"] == pytest.approx(epochs["measured"])
+
+
+def test_the_study_answers_for_all_of_chapter_4(monkeypatch):
+    """With a network, or with a reason why there is none; the gradients are followed where its figures show them."""
+    monkeypatch.chdir(ROOT)
+    study = study_file.load("studies/amplification.yaml")
+    chapter = {v.item for v in works.values() if v.source == "thesis" and re.match(r"(table|fig)4\.", v.item)}
+    assert chapter == set(study.published["thesis"])
+    items = works.mapping(study.published)
+    for value in works.answered(study.published):
+        entry = next((e for e in study.verdicts if works.matched(e, value) is not None), {})
+        assert works.networks(entry, value, items)[0] or entry["reason"], value
+    settings = {(v.row, v.metric): v.value for v in works.values() if v.source == "thesis" and v.kind == "setting"}
+    for row, cells in items["thesis", "table4.2"].rows.items():
+        (network,) = set(cells.values())
+        options = study.segment(network.split("/")[1]).options
+        given = {"learning_rate": options.lr, "weight_decay": options.weight_decay}
+        given |= {"alpha": options.alpha, "beta": options.beta}
+        for metric, value in given.items():
+            assert settings.get((row, metric)) == value, (row, metric)
+    steps = {1 + n * study.probes["gradients"].options.every for n in range(10)}
+    assert set(study.figures["fig4_2"].options.steps) <= steps

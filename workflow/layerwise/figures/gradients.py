@@ -57,7 +57,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
             continue
         for i, ((network, mine), colour) in enumerate(zip(there.items(), ladder(len(there)), strict=True)):
             told = over(mine[mine["layer"] == layer], "step", options.column, logarithmic=True)
-            name = textwrap.fill(title(results, network), 28)
+            name = textwrap.fill(title(results, network), 28, break_on_hyphens=False)
             line(ax, told, name, colour, linestyle=DASHES[i % len(DASHES)])
         ax.set_yscale("log")
         decimal_ticks(ax.yaxis)

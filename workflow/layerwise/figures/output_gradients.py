@@ -38,7 +38,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     places = ((step, network) for step in options.steps for network in networks)
     for ax, (step, network) in zip(axes, places, strict=True):
         mine = seen(results, table, network, "output_gradients")
-        ax.set_title(textwrap.fill(f"{title(results, network)}, step {step}", 30), loc="left")
+        ax.set_title(textwrap.fill(f"{title(results, network)}, step {step}", 30, break_on_hyphens=False), loc="left")
         if mine is None:
             empty(ax)
         else:
@@ -68,6 +68,7 @@ def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
     edges = np.linspace(row["least"], row["largest"], len(shares) + 1)
     ax.stairs(shares, edges, fill=True, color=SEVERAL)
     ax.set_yscale("log")
+    ax.locator_params(axis="x", nbins=5)
 
 
 def caption(results: StudyResults, options: Options) -> str:

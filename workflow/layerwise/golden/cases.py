@@ -238,9 +238,9 @@ def _sgd() -> Iterator[Case]:
         {"loss": "mse"},
         {"loss": "cross_entropy"},
         {"init": "glorot"},
-        *({"loss": loss} for loss in ("half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga")),
-        {"loss": "exp_ga", "target_low": 0.5, "target_high": 3.0, "alpha": 0.5},
-        {"loss": "pow3_ga", "target_low": -2.0, "target_high": 8.0, "alpha": 0.01, "beta": 0.1},
+        *({"loss": loss, "lr": 0.0005} for loss in ("half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga")),
+        {"loss": "exp_ga", "lr": 0.0005, "target_low": 0.5, "target_high": 3.0, "alpha": 0.5},
+        {"loss": "pow3_ga", "lr": 0.0005, "target_low": -2.0, "target_high": 8.0, "alpha": 0.01, "beta": 0.1},
     )
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
