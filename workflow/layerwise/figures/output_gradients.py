@@ -64,7 +64,7 @@ def _at(table: pd.DataFrame, step: int, probe: str) -> pd.DataFrame:
 def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw the first seed: bins of other seeds lie elsewhere."""
     row = rows.sort_values("seed").iloc[0]
-    shares = row[[c for c in rows if str(c).startswith("bin_")]].to_numpy(dtype=float)
+    shares = row.filter(like="bin_").to_numpy(dtype=float)
     edges = np.linspace(row["least"], row["largest"], len(shares) + 1)
     ax.stairs(shares, edges, fill=True, color=SEVERAL)
     ax.set_yscale("log")
