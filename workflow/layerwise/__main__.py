@@ -17,6 +17,7 @@ from pathlib import Path
 
 from layerwise import __version__, environment, plugins, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers import words
 from layerwise.study import file as study_file
 from layerwise.study import model, trie
 from layerwise.study.text import one_line, short
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(_all, "run a whole study in this process, without Snakemake", "--device", "--data-root")
     verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
-    verb(_show, "print the networks of a study, and the options of the methods that it uses")
+    verb(_show, "print the networks of a study, the options of its methods, and the blocks of its models")
     help = "print the memory of a training step of a model, whole and block by block; nothing is trained"
     p = verbs.add_parser("memory", help=help, description=help, allow_abbrev=False)
     p.set_defaults(run=_memory)
@@ -333,6 +334,11 @@ def _show(args: argparse.Namespace) -> None:
         for option, kind, text in plugins.spelled_options("methods", method):
             print(f"  {option:14} {kind}")
             print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
+    if any(isinstance(words.parse(word), words.Blocks) for s in plan.segments.values() for word in s.layers):
+        from layerwise.run import blocks
+
+        for line in blocks.report(plan):
+            print(line, flush=True)
 
 
 def _memory(args: argparse.Namespace) -> None:

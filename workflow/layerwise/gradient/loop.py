@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from layerwise.contract import NO_HOOKS, Hooks
 from layerwise.errors import LayerwiseError
-from layerwise.gradient.batches import Batches
+from layerwise.gradient.batches import MiniBatches
 from layerwise.gradient.optimisers import load_state_tensors, state_tensors
 
 SAVE_SECONDS = 5.0  # between two savings of a long fit
@@ -97,7 +97,7 @@ class Training:
     name: str
     module: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
-    batches: Batches
+    batches: MiniBatches
     optimizer: torch.optim.Optimizer
     epochs: int
     rate: Callable[[int], float]

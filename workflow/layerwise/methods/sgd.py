@@ -16,14 +16,17 @@ from torch import nn
 
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
-from layerwise.gradient.batches import Batches, batch_sizes, normalises
-from layerwise.gradient.loop import Training, Validation, kept_generators
+from layerwise.gradient.augment import Augmented
+from layerwise.gradient.batches import batch_sizes, normalises
+from layerwise.gradient.loop import Training, kept_generators
 from layerwise.gradient.losses import CANONICAL, loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
+from layerwise.gradient.validation import Scored, validation
 from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
-from layerwise.options import Bounded, Ge, Gt, Le, Lt
+from layerwise.layers import pretrained
+from layerwise.options import Bounded, File, Ge, Gt, Le, Lt
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,19 @@ class Options(Bounded):
     """Offset of the output of `pow3_ga`; by itself 0.4."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
+    augment: tuple[Literal["crop", "flip", "autoaugment", "autoaugment svhn", "cutout"], ...] = ()
+    """What is done to the images of each batch, in this order, drawn anew in every epoch: shifted by up to an eighth of
+    their side, mirrored, two operations of AutoAugment's policy for CIFAR-10 or SVHN (8-bit images alone), a square of
+    half their side set to zero."""
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
     the segment's ``uses``, whose layers with weights are of the same shapes."""
+    weights: Annotated[str, File()] | None = None
+    """First weights of the blocks of a model: a .safetensors file of the whole model's state dict, from which each
+    block takes its own by name. Its content counts in digests, and not where it lies."""
+    new: tuple[str, ...] = ()
+    """Parameters of the model, or layers by name such as ``classifier.1``, that are drawn rather than taken from
+    `weights`: a head for other classes, a first convolution for other channels."""
 
     def __post_init__(self) -> None:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -77,6 +90,8 @@ class Options(Bounded):
             raise LayerwiseError("schedule step and option 'step' (epochs between two reductions) go together")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
+        if self.weights is not None and self.init != "torch":
+            raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
         self._check_targets()
 
     def _check_targets(self) -> None:
@@ -140,15 +155,17 @@ def fit(
     # The global generators are seeded for the first weights and for dropout.
     with kept_generators(device):
         torch.manual_seed(seed)
-        module, words = layers.build(segment.layers, segment.shape, segment.outputs)
+        weights = pretrained.read(options.weights, options.new)
+        module, words = layers.build(segment.layers, segment.shape, segment.outputs, weights=weights)
         if options.init == "glorot":
             module.apply(glorot_)
         elif options.init == "used":
             _take_over(module, segment)
         module = layers.for_images(module.to(device, features.train.dtype))
-        training = _training(module, features.to(device), options, seed)
+        features = features.to(device)
+        training = _training(module, features, options, seed)
         training.run(hooks)
-        if not layers.apply(module, training.batches.split.x[: options.batch]).isfinite().all():
+        if not layers.apply(module, features.train.x[: options.batch]).isfinite().all():
             raise LayerwiseError(
                 "method 'sgd': the training diverged: the network's scores overflow: lower lr, or scale the samples"
             )
@@ -157,18 +174,22 @@ def fit(
 
 def _training(module: nn.Sequential, features: Features, options: Options, seed: int) -> Training:
     """Return the training of the module on the task, from the first epoch."""
-    train, o = features.train, options
+    train, valid, o = features.train, features.valid, options
     loss, targets = loss_of(o.loss, features.task, train.dtype, vars(o))
     least = 2 if normalises(module) else 1
     sizes = batch_sizes(len(train), o.batch, least)
     if min(sizes) < least:
         raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
     lr = o.lr or (0.01 if o.optimizer == "sgd" else 0.001)
+
+    def scored() -> Scored:
+        yield layers.apply(module, valid.x), valid.y
+
     return Training(
         name="method 'sgd'",
         module=module,
         loss=lambda x, t: loss(module(x), t),
-        batches=Batches(Split(train.x, targets(train.y)), sizes, seed),
+        batches=Augmented(Split(train.x, targets(train.y)), sizes, seed, o.augment, features.pixels),
         optimizer=optimizer(
             o.optimizer,
             module.parameters(),
@@ -181,25 +202,9 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
         rate=lambda epoch: scheduled(
             o.schedule, lr, epoch, o.epochs, step=o.step, milestones=o.milestones, gamma=o.gamma
         ),
-        validation=_validation(module, features) if len(features.valid) else None,
+        validation=validation(features.task, scored) if len(valid) else None,
         patience=o.patience,
     )
-
-
-def _validation(module: nn.Sequential, features: Features) -> Validation:
-    """Return the accuracy in per cent, or for values the mean squared error, on the validation split."""
-    valid, task = features.valid, features.task
-
-    def accuracy() -> float:
-        labels = task.labels(layers.apply(module, valid.x))
-        return 100 * (labels == valid.y).double().mean().item()
-
-    def mse() -> float:
-        return (layers.apply(module, valid.x) - valid.y).double().square().mean().item()
-
-    if task.classifies:
-        return Validation("valid_accuracy", accuracy, more_is_better=True)
-    return Validation("valid_mse", mse)
 
 
 def _take_over(module: nn.Sequential, segment: Segment) -> None:

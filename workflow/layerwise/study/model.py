@@ -18,7 +18,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
-from layerwise.study.identity import SCORES, identity
+from layerwise.study.identity import SCORES, identity, of_files, of_model
 from layerwise.study.text import short
 from layerwise.study.trie import Node, home, prefixes
 
@@ -236,13 +236,15 @@ class Study:
     def segment_spec(self, path: str) -> dict[str, Any]:
         """Return what determines the last segment of a path, apart from its input and seed."""
         segment = self.segment(path)
-        parsed = {w: str(words.parse(w)) for w in dict.fromkeys(segment.layers)}
+        parsed = {w: words.parse(w) for w in dict.fromkeys(segment.layers)}
+        models = {of_model(each) for each in parsed.values() if isinstance(each, words.Blocks)}
         return {
             "method": segment.method,
-            "layers": [parsed[w] for w in segment.layers],
-            "options": changed(segment.options),
+            "layers": [str(parsed[w]) for w in segment.layers],
+            "options": changed(segment.options) | of_files(segment.options, f"segment {segment.name!r}"),
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
+            **({"models": sorted(models)} if models else {}),
         }
 
     @functools.cache  # noqa: B019
