@@ -8,6 +8,7 @@ same number of threads, also when the fit was interrupted and went on from what 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -18,7 +19,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient.augment import Augmented
 from layerwise.gradient.batches import batch_sizes, normalises
 from layerwise.gradient.loop import Training, kept_generators
-from layerwise.gradient.losses import loss_of
+from layerwise.gradient.losses import CANONICAL, loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.validation import Scored, validation
@@ -54,8 +55,18 @@ class Options(Bounded):
     """Epochs after which the schedule `multistep` reduces the learning rate."""
     gamma: Annotated[float, Gt(0), Le(1)] = 0.1
     """Factor of one reduction of the learning rate."""
-    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
-    """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values."""
+    loss: Literal["auto", "cross_entropy", "mse", "half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga"] = "auto"
+    """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values. The
+    gradient of the others at the scores x is y - t: `half_squares` has the output y = x, `sigmoid` and `tanh` theirs,
+    `exp_ga` alpha exp(x), `pow3_ga` alpha x^3 + beta."""
+    target_low: float | None = None
+    """Target t of the columns of the other classes; by itself 0, but -1 for `half_squares` and `tanh`."""
+    target_high: float | None = None
+    """Target t of the column of a sample's own class; by itself 1, but 16 for `exp_ga` and 10 for `pow3_ga`."""
+    alpha: Annotated[float, Gt(0)] | None = None
+    """Factor of the output; by itself 0.1 for `exp_ga` and 0.001 for `pow3_ga`."""
+    beta: Annotated[float, Ge(0)] | None = None
+    """Offset of the output of `pow3_ga`; by itself 0.4."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
     augment: tuple[Literal["crop", "flip", "autoaugment", "autoaugment svhn", "cutout"], ...] = ()
@@ -81,6 +92,31 @@ class Options(Bounded):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
         if self.weights is not None and self.init != "torch":
             raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        outputs = {  # of the losses with targets: where they lie; with targets beyond, the loss has no minimum
+            "half_squares": (-inf, inf),
+            "sigmoid": (0, 1),
+            "tanh": (-1, 1),
+            "exp_ga": (0, inf),
+            "pow3_ga": (-inf, inf),
+        }
+        low, high = self.target_low, self.target_high
+        amplified = ("exp_ga", "pow3_ga")
+        of = {"target_low": outputs, "target_high": outputs, "alpha": amplified, "beta": ("pow3_ga",)}
+        for name, losses in of.items():
+            if getattr(self, name) is not None and self.loss not in losses:
+                raise LayerwiseError(f"option {name!r} is for loss {' or '.join(losses)}, not for {self.loss}")
+        if (low is None) != (high is None):
+            raise LayerwiseError("options 'target_low' and 'target_high' go together: give both, or neither")
+        if low is not None and high is not None:
+            least, most = outputs[self.loss]
+            if not least <= low < high <= most:
+                within = (
+                    f" and both from {least:g} to {most:g}, where {self.loss} has its outputs" if least > -inf else ""
+                )
+                raise LayerwiseError(f"targets {low:g} and {high:g}: target_low must be below target_high{within}")
 
 
 def fit(
@@ -139,7 +175,7 @@ def fit(
 def _training(module: nn.Sequential, features: Features, options: Options, seed: int) -> Training:
     """Return the training of the module on the task, from the first epoch."""
     train, valid, o = features.train, features.valid, options
-    loss, targets = loss_of(o.loss, features.task, train.dtype)
+    loss, targets = loss_of(o.loss, features.task, train.dtype, vars(o))
     least = 2 if normalises(module) else 1
     sizes = batch_sizes(len(train), o.batch, least)
     if min(sizes) < least:
@@ -201,7 +237,12 @@ def _check(segment: Segment, features: Features, options: Options) -> None:
         raise LayerwiseError(
             "method 'sgd': 'patience' needs a validation split: give the data set one, or set patience: 0"
         )
-    if options.loss == "cross_entropy" and not features.task.classifies:
+    if options.loss not in ("auto", "mse") and not features.task.classifies:
         raise LayerwiseError(
-            "method 'sgd': loss cross_entropy is for classes; this data set has values: choose mse or auto"
+            f"method 'sgd': loss {options.loss} is for classes; this data set has values: choose mse or auto"
+        )
+    if options.loss in CANONICAL and features.task.kind == "signs":
+        raise LayerwiseError(
+            f"method 'sgd': loss {options.loss} needs a column for each class, and here one stands for both: set "
+            "targets: onehot in the data set, or choose another loss"
         )
