@@ -7,22 +7,28 @@ same number of threads, also when the fit was interrupted and went on from what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
+from layerwise.closed import shards
+from layerwise.coding.coders import coder
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.batches import Batches, batch_sizes, normalises
-from layerwise.gradient.loop import Training, Validation, kept_generators
+from layerwise.gradient.exchange import Exchange, Worker, parts, seed_of
+from layerwise.gradient.loop import Training, Validation, kept_generators, random_state
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.weights import glorot_
 from layerwise.layers import build as layers
 from layerwise.options import Bounded, Ge, Gt, Le, Lt
+
+SHARED = True  # where workers exchange weights
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ class Options(Bounded):
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
     the segment's ``uses``, whose layers with weights are of the same shapes."""
+    exchange: str = "none"
+    """How the workers send their weights after every epoch, from which all go on as they are received: float32; entropy
+    C [of M] (bins, C bits above the entropy, estimated with M); fixed N (bins of N bits); groups N [of SIZE]; float8 4
+    or 5 (bits of the exponent); top SHARE; rank R. With ``changes`` at the end they send what changed since."""
+    workers: Annotated[int, Ge(1), Le(4096)] = 1
+    """Workers of an `exchange`, each of which trains on its part of the samples; processes may share them out."""
 
     def __post_init__(self) -> None:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -66,6 +78,18 @@ class Options(Bounded):
             raise LayerwiseError("schedule step and option 'step' (epochs between two reductions) go together")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
+        sent = (
+            r"entropy (1[0-2]|\d)( of [0-4])?|entropy [0-8]( of [0-8])?|fixed (1[0-6]|[1-9])|float8 [45]|"
+            r"groups [2-8]( of [1-9]\d{0,5})?|top (0\.\d*[1-9]\d*|1)|rank [1-9]\d{0,5}|float32"
+        )
+        if not re.fullmatch(rf"none|({sent})( changes)?", self.exchange):
+            raise LayerwiseError(
+                f"option 'exchange' is {self.exchange!r}: none, float32, entropy C [of M] (at most C 8 of M 8, or C 12 "
+                "of M 4), fixed N (1 to 16), groups N [of SIZE] (N 2 to 8), float8 4, float8 5, top SHARE (such as 0.1) or "
+                "rank R, and 'changes' at the end of any but none"
+            )
+        if self.workers > 1 and self.exchange == "none":
+            raise LayerwiseError("option 'workers' needs an 'exchange', such as exchange: float32")
 
 
 def fit(
@@ -111,6 +135,8 @@ def fit(
             _take_over(module, segment)
         module = layers.for_images(module.to(device, features.train.dtype))
         training = _training(module, features.to(device), options, seed)
+        if options.exchange != "none":
+            training = _exchange(training, module, features.to(device), options, seed)
         training.run(hooks)
         if not layers.apply(module, training.batches.split.x[: options.batch]).isfinite().all():
             raise LayerwiseError(
@@ -148,6 +174,23 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
         validation=_validation(module, features) if len(features.valid) else None,
         patience=o.patience,
     )
+
+
+def _exchange(whole: Training, module: nn.Sequential, features: Features, options: Options, seed: int) -> Exchange:
+    """Return the training by workers in the place of one on all samples of this process."""
+    workers = []
+    for number, rows in parts(options.workers):
+        train = Split(features.train.x[rows], features.train.y[rows])
+        if not len(train):
+            raise LayerwiseError("method 'sgd': there are more workers than training samples; ask for fewer workers")
+        own = seed_of(seed, number) if number else seed  # one worker trains as a fit without workers does
+        batches = _training(module, replace(features, train=train), options, own).batches
+        if number:
+            torch.manual_seed(own)
+        workers.append(Worker(number, batches, random_state(whole.device)))
+    kept = {f.name: getattr(whole, f.name) for f in fields(whole)}
+    changes = options.exchange.endswith(" changes")
+    return Exchange(**kept, coder=coder(options.exchange), changes=changes, seed=seed, workers=workers)
 
 
 def _validation(module: nn.Sequential, features: Features) -> Validation:
@@ -189,6 +232,11 @@ def _check(segment: Segment, features: Features, options: Options) -> None:
         raise LayerwiseError(
             "method 'sgd' trains towards the targets: end the layers in 'dense outputs', "
             "or join the segment to a head with '+'"
+        )
+    if shards.size() > 1 and (options.exchange == "none" or options.workers % shards.size()):
+        raise LayerwiseError(
+            f"method 'sgd': {shards.size()} processes share a fit whose 'workers' exchange weights, as many each: set "
+            f"exchange, and workers to a multiple of {shards.size()}; or start one process alone"
         )
     if not len(features.train):
         raise LayerwiseError("method 'sgd': the training split is empty")
