@@ -58,7 +58,7 @@ def test_below_the_first_eight_bits_each_costs_one():
 def test_weights_come_back_within_half_a_bin(bits, dtype):
     w = weights(70, 30).to(dtype)
     back = bins.decode(bins.encode(w, bits), w.numel())
-    width = float(w.max() - w.min()) / 2**bits
+    width = (float(w.max()) - float(w.min())) / 2**bits
     assert np.abs(back - bins.flat_of(w)).max() <= width / 2 * (1 + 1e-9)
     places = (back - float(w.min())) / width
     assert np.abs(places % 1 - 0.5).max() < 1e-6  # the centres of the bins

@@ -85,7 +85,7 @@ class Options(Bounded):
         if not re.fullmatch(rf"none|({sent})( changes)?", self.exchange):
             raise LayerwiseError(
                 f"option 'exchange' is {self.exchange!r}: none, float32, entropy C [of M] (at most C 8 of M 8, or C 12 "
-                "of M 4), fixed N (1 to 16), groups N [of SIZE] (N 2 to 8), float8 4, float8 5, top SHARE (such as 0.1) or "
+                "of M 4), fixed N (1 to 16), groups N [of SIZE] (N 2 to 8), float8 4 or 5, top SHARE (such as 0.1) or "
                 "rank R, and 'changes' at the end of any but none"
             )
         if self.workers > 1 and self.exchange == "none":

@@ -88,13 +88,9 @@ def _own(node: Node, fit: dict[str, Any]) -> dict[str, float | None]:
     for name, value in found.items():
         said = f"{node}: measure {name!r} of method {fit['method']!r} is"
         if name in RESERVED or re.fullmatch(f"({'|'.join(SPLITS)})_({'|'.join(MEASURES)})", name):
-            raise LayerwiseError(
-                f"{node}: measure {name!r} of method {fit['method']!r} is a column of fits.csv; rename it"
-            )
+            raise LayerwiseError(f"{said} a column of fits.csv; rename it")
         if isinstance(value, bool) or not isinstance(value, (int, float, NoneType)):
-            raise LayerwiseError(
-                f"{node}: measure {name!r} of method {fit['method']!r} is {value!r}, which is no number"
-            )
+            raise LayerwiseError(f"{said} {value!r}, which is no number")
     return found
 
 
