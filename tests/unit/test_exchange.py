@@ -71,7 +71,7 @@ def test_changes_with_what_was_lost_train_where_weights_of_few_bits_do_not(worke
         for words in ("float32", "fixed 2", "fixed 2 changes")
     }
     assert losses["fixed 2 changes"] < 1.5 * losses["float32"] + 1e-3
-    assert losses["fixed 2"] > 3 * losses["fixed 2 changes"]
+    assert losses["fixed 2"] > 1.5 * losses["fixed 2 changes"]
 
 
 @pytest.mark.parametrize("words", ["entropy 5", "fixed 4 changes", "top 0.5 changes", "groups 4"])
@@ -80,10 +80,10 @@ def test_resumed_is_uninterrupted_to_the_byte(words, net, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0)
     options = {**SHORT, "exchange": words, "workers": 3, "patience": 2, "epochs": 4}
     saved = []
-    whole = fit(net, blobs(), hooks=Hooks(save=lambda *state: saved.append(state)), **options)
+    whole = fit(net, blobs(), hooks=Hooks(save=lambda t, notes: saved.append((t, json.dumps(notes)))), **options)
     assert len(saved) >= 3
     for tensors, notes in saved:
-        state = ({k: v.clone() for k, v in tensors.items()}, json.loads(json.dumps(notes)))
+        state = ({k: v.clone() for k, v in tensors.items()}, json.loads(notes))
         again = fit(net, blobs(), hooks=Hooks(load=lambda state=state: state), **options)
         assert same(whole.module, again.module)
         assert again.record == whole.record
@@ -145,7 +145,7 @@ def test_weights_that_overflow_are_one_line():
 
 
 SHARE = """
-import sys, torch
+import json, sys, torch
 sys.path.insert(0, sys.argv[4])
 from torch import distributed
 from safetensors.torch import save_file
@@ -161,7 +161,7 @@ saved = []
 f = blobs()
 f = Features(shards.part(f.train), f.valid, f.task)
 options = dict(epochs=4, batch=6, lr=0.1, exchange=sys.argv[5], workers=4)
-whole = fit(DEEP, f, hooks=Hooks(save=lambda *s: saved.append(s)), **options)
+whole = fit(DEEP, f, hooks=Hooks(save=lambda t, notes: saved.append((t, json.loads(json.dumps(notes))))), **options)
 assert len(saved) == (4 if rank == 0 else 0)
 save_file(whole.module.state_dict(), f"{sys.argv[3]}/{rank}.safetensors")
 if rank == 0:

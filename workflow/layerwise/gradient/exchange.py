@@ -85,6 +85,7 @@ class Exchange(Training):
     workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.batches = self.workers[0].batches
         self.names = [name for name, p in self.module.named_parameters() if p.dim() > 1]
         self.squares = torch.zeros(len(self.names), dtype=torch.float64, device=self.device)
         self.optimizer.register_step_post_hook(lambda *_: self._add_gradients())
@@ -106,6 +107,7 @@ class Exchange(Training):
             loss = super()._pass(lr, Hooks(watch=hooks.watch if worker.number == 0 else None))["train_loss"]
             worker.random = random_state(self.device)
             told.append((worker.number, loss, *self._sent(worker, shared)))
+        self.batches = self.workers[0].batches
         _, losses, messages, rows = zip(*sorted(itertools.chain(*shards.told(told))), strict=True)
         self.module.load_state_dict(self._received(shared, messages))
         return {"train_loss": float(np.mean(losses)), **{k: float(np.mean([r[k] for r in rows])) for k in rows[0]}}
