@@ -250,6 +250,20 @@ def _sgd() -> Iterator[Case]:
     )
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
+    yield from _each(
+        "sgd",
+        CONV,
+        {**short, "exchange": "float32"},
+        {"exchange": "entropy 5"},
+        {"exchange": "entropy 2 of 8"},
+        {"exchange": "fixed 4 changes"},
+        {"exchange": "groups 4 of 32"},
+        {"exchange": "float8 4"},
+        {"exchange": "float8 5"},
+        {"exchange": "top 0.1 changes"},
+        {"exchange": "rank 2"},
+        {"exchange": "entropy 5", "workers": 3},
+    )
     yield from _each("sgd", CONV, {"epochs": 6, "batch": 16, "lr": 0.2}, {"patience": 1}, valid=True)
     long = {"epochs": 12, "batch": 16, "lr": 0.2}  # an epoch after the first pause is better than those before it
     yield from _each("sgd", DENSE, long, {"patience": 1}, {"patience": 2}, data="values", valid=True)
