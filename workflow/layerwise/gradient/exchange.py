@@ -22,7 +22,7 @@ from layerwise.closed import shards
 from layerwise.coding import bins
 from layerwise.coding.coders import SHARE, Coder, Float32
 from layerwise.contract import NO_HOOKS, Hooks
-from layerwise.gradient.batches import Batches
+from layerwise.gradient.batches import MiniBatches
 from layerwise.gradient.loop import (
     Clock,
     Training,
@@ -51,7 +51,7 @@ class Worker:
     """
 
     number: int
-    batches: Batches
+    batches: MiniBatches
     random: dict[str, Tensor]
     memory: dict[Any, Any] = field(default_factory=lambda: defaultdict(dict))
     unsent: dict[str, Tensor] = field(default_factory=dict)

@@ -148,7 +148,13 @@ class LocalTraining:
         return pick(self.windows, key=lambda mine: mine.row[measured.column])
 
     def record(self) -> dict[str, Any]:
-        """Return the rows of the windows, the last block that is kept, and the history, as JSON."""
+        """Return the rows of the windows, the last block that is kept, and the history, as JSON.
+
+        Its measures are that block, and the share of the whole model's step that the largest window with a decision
+        block takes.
+        """
+        shares = [mine.row.get("memory_share") for mine in self.windows if mine.words]
+        largest = {"memory_percent": 100 * max(shares)} if shares and None not in shares else {}
         history = [{"window": i, **row} for i, mine in enumerate(self.windows, 1) for row in mine.training.history]
         return {
             "blocks": [mine.row for mine in self.windows],
@@ -156,6 +162,7 @@ class LocalTraining:
             "history": history,
             "epochs": len(history),
             "steps": sum(len(mine.training.history) * len(mine.inputs) for mine in self.windows),
+            "measures": {"peak_block": self.best().last, **largest},
         }
 
     def network(self) -> tuple[nn.Sequential, int, Sequence[str]]:

@@ -46,7 +46,7 @@ def collect(study: Study) -> pd.DataFrame:
     -------
     One row a node. `parameters`, `seconds` and `peak_memory_mb` are of the node's own segment;
     `total_parameters` and `total_seconds` add those before it on the path. Accuracies are in per cent.
-    `best_epoch` is that of the best validation while a network was trained by gradient.
+    `best_epoch`, that of the best validation while a network was trained by gradient, is there if the study names it.
     `least_layer_error` is the least squared error, summed over targets, of a linear read-out before any layer.
     `label` is empty for a node that is no network of the study but a part of one. What methods record under
     ``measures``, a number by name, are columns before `digest`, empty for fits that record none of the name; there are
@@ -74,7 +74,7 @@ def collect(study: Study) -> pd.DataFrame:
                 "peak_memory_mb": fit["peak_memory_mb"],
                 "kind": score["kind"],
                 **_measured(score["splits"]),
-                "best_epoch": fit["record"].get("best_epoch"),
+                **{name: fit["record"].get(name) for name in study.recorded()},
                 "least_layer_error": _least(fit["record"].get("input_error", [])),
                 **_own(node, fit),
                 "digest": fit["digest"],
