@@ -153,8 +153,8 @@ class LocalTraining:
         Its measures are that block, and the share of the whole model's step that the largest window with a decision
         block takes.
         """
-        shares = [mine.row.get("memory_share") for mine in self.windows if mine.words]
-        largest = {"memory_percent": 100 * max(shares)} if shares and None not in shares else {}
+        shares = [mine.row["memory_share"] for mine in self.windows if mine.words and "memory_share" in mine.row]
+        largest = {"memory_percent": 100 * max(shares)} if shares else {}
         history = [{"window": i, **row} for i, mine in enumerate(self.windows, 1) for row in mine.training.history]
         return {
             "blocks": [mine.row for mine in self.windows],
