@@ -20,6 +20,7 @@ from layerwise.estimators import (
     DensityMatrixTransformer,
     DGLClassifier,
     DGLRegressor,
+    LocalNetworkClassifier,
     PCATransformer,
     PlatonicClassifier,
     PlatonicRegressor,
@@ -67,6 +68,7 @@ BELOW = {
     RidgeReadoutClassifier(): 0.02,
     DGLClassifier(random_state=0): 0.03,
     SGDNetworkClassifier(random_state=0): 0.03,
+    LocalNetworkClassifier(random_state=0): 0.03,
     make_pipeline(DensityMatrixTransformer(random_state=0), RidgeReadoutClassifier()): 0.03,
     make_pipeline(PCATransformer(random_state=0), RidgeReadoutClassifier()): 0.17,
     make_pipeline(RandomFeaturesTransformer(random_state=0), RidgeReadoutClassifier()): 0.03,
@@ -362,6 +364,7 @@ def test_a_generator_that_fails_says_so_itself():
 FITTED = [
     (PlatonicClassifier, Y, {}),
     (SGDNetworkClassifier, Y, {"epochs": 2}),
+    (LocalNetworkClassifier, Y, {"epochs": 2}),
     (DGLRegressor, V, {"epochs": 2}),
     (RandomFeaturesTransformer, None, {}),
 ]

@@ -22,6 +22,7 @@ from layerwise.estimators import (
     DensityMatrixTransformer,
     DGLClassifier,
     DGLRegressor,
+    LocalNetworkClassifier,
     PCATransformer,
     PlatonicClassifier,
     PlatonicRegressor,
@@ -31,7 +32,7 @@ from layerwise.estimators import (
     SGDNetworkClassifier,
     SGDNetworkRegressor,
 )
-from layerwise.methods import platonic, ridge
+from layerwise.methods import local, platonic, ridge
 
 pytestmark = pytest.mark.filterwarnings("ignore::layerwise.errors.LayerwiseWarning")
 ALL = [getattr(estimators, name) for name in estimators.__all__]
@@ -40,12 +41,17 @@ EXPECTED_FAILED_CHECKS: dict[str, dict[str, str]] = {}
 OWN_DEFAULTS = {  # a notebook's data are small, as they come, and nobody has chosen options for them
     SGDNetworkClassifier: {"optimizer": "adam", "batch": 32, "epochs": 100},
     SGDNetworkRegressor: {"optimizer": "adam", "batch": 32, "epochs": 100},
+    LocalNetworkClassifier: {"optimizer": "adam", "batch": 32, "epochs": (50,), "crop": False},
     PlatonicClassifier: {"solver": "ridge", "alpha": 0.1},
     PlatonicRegressor: {"solver": "ridge", "alpha": 0.1},
     DGLRegressor: {"noise": 0.1, "lr": 0.003},
 }
 # Few steps suffice for the small problems of the checks.
-QUICK = {"SGDNetworkClassifier": {"lr": 0.02, "epochs": 8}, "SGDNetworkRegressor": {"lr": 0.02, "epochs": 12}}
+QUICK = {
+    "LocalNetworkClassifier": {"lr": 0.02, "epochs": (8,)},
+    "SGDNetworkClassifier": {"lr": 0.02, "epochs": 8},
+    "SGDNetworkRegressor": {"lr": 0.02, "epochs": 12},
+}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +210,50 @@ def test_images_go_from_one_estimator_to_the_next(digits, cls):
     np.testing.assert_allclose(between, first.module_(images).flatten(1).detach().numpy())
 
 
+IMAGES = {"layers": ("conv 3 4", "relu", "maxpool 2", "conv 3 8", "relu"), "image_shape": (1, 8, 8), "lr": 0.01}
+
+
+def test_a_local_network_is_what_its_method_gives(digits):
+    x, y, more, _ = digits
+    found = LocalNetworkClassifier(**IMAGES, epochs=2, random_state=3).fit(x, y)
+    seed = int(np.random.RandomState(3).randint(2**31 - 1))
+    train = Split(torch.from_numpy(x).reshape(-1, 1, 8, 8), torch.from_numpy(y))
+    segment = Segment((*IMAGES["layers"], "dense outputs"), (1, 8, 8), 10)
+    options = local.Options(optimizer="adam", lr=0.01, batch=32, epochs=(2,), crop=False)
+    features = Features(train, train.rows(torch.tensor([], dtype=torch.int64)), Task("onehot", 10))
+    twin = local.fit(segment, features, options, seed=seed, device=torch.device("cpu"))
+    assert found.layers_ == twin.layers
+    assert found.record_ == twin.record
+    for mine, theirs in zip(found.module_.parameters(), twin.module.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    scores = twin.module(torch.from_numpy(more).reshape(-1, 1, 8, 8)).softmax(dim=1).detach().numpy()
+    np.testing.assert_allclose(found.predict_proba(more), scores)
+    assert (len(found.blocks_), len(found.history_), found.n_iter_) == (2, 4, 4)
+
+
+def test_a_local_network_is_cropped_at_the_best_block_of_samples_held_out(digits):
+    x, y, more, labels = digits
+    words = (*IMAGES["layers"], "dense 4", "tanh", "dense 2", "tanh")  # the last ones are too narrow for ten classes
+    found = LocalNetworkClassifier(**{**IMAGES, "layers": words}, crop=True, epochs=3, random_state=0).fit(x, y)
+    values = [row["valid_accuracy"] for row in found.blocks_]
+    assert found.record_["chosen"] == 1 + values.index(max(values)) < 4
+    assert found.layers_[-1] == "dense 10"
+    assert found.score(more, labels) > 0.5
+
+
+def test_a_local_network_takes_a_memory_target_and_a_model(digits):
+    x, y, *_ = digits
+    found = LocalNetworkClassifier(**IMAGES, memory=1.0, max_width=8, epochs=np.int64(1), random_state=0).fit(x, y)
+    assert found.blocks_[0]["memory_share"] <= 1.005
+    pixels = np.random.RandomState(0).rand(12, 3 * 32 * 32).astype(np.float32)
+    model = LocalNetworkClassifier(
+        layers=("torchvision squeezenet1_1",), head=9, image_shape=(3, 32, 32), epochs=1, batch=4, random_state=0
+    ).fit(pixels, np.arange(12) % 3)
+    again = pickle.loads(pickle.dumps(model))
+    assert model.layers_ == ("torchvision squeezenet1_1",)
+    np.testing.assert_array_equal(again.predict_proba(pixels), model.predict_proba(pixels))
+
+
 def test_float32_stays_float32(digits):
     x, y, *_ = digits
     for cls in (SGDNetworkClassifier, RidgeReadoutClassifier):
@@ -219,12 +269,14 @@ def test_patience_holds_samples_out(digits):
     assert "valid_accuracy" in network.record_["history"][0]
 
 
-@pytest.mark.parametrize("cls", [PlatonicClassifier, SGDNetworkClassifier, RandomFeaturesTransformer])
+@pytest.mark.parametrize(
+    "cls", [PlatonicClassifier, SGDNetworkClassifier, LocalNetworkClassifier, RandomFeaturesTransformer]
+)
 def test_random_state_decides(digits, cls):
     x, y, *_ = digits
 
     def outcome(state):
-        quick = {"epochs": 1} if cls is SGDNetworkClassifier else {}
+        quick = {"epochs": 1} if cls in (SGDNetworkClassifier, LocalNetworkClassifier) else {}
         found = cls(random_state=state, **quick).fit(x, y)
         return torch.cat([p.flatten() for p in found.module_.parameters()])
 

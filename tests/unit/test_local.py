@@ -11,7 +11,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop
 from layerwise.gradient.dropout import GradientDropout
 from layerwise.layers import build as layers
-from layerwise.methods import local, sgd
+from layerwise.methods import _windows, local, sgd
+from layerwise.methods._local_training import LocalTraining
 
 CPU = torch.device("cpu")
 WORDS = (
@@ -61,7 +62,7 @@ def test_one_window_over_all_blocks_is_backpropagation():
 
 def test_blocks_begin_where_weights_are():
     module, _ = layers.build(("maxpool 2", *WORDS), (1, 16, 16), 3)
-    blocks = [[type(layer).__name__ for layer in block] for block in local.blocks_of(module)]
+    blocks = [[type(layer).__name__ for layer in block] for block in _windows.blocks_of(module)]
     assert blocks == [
         ["MaxPool2d", "Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"],
         ["Conv2d", "ReLU", "Flatten"],
@@ -81,8 +82,8 @@ def test_blocks_begin_where_weights_are():
         (4, 4, 3, [(0, 4)]),
     ],
 )
-def test_windows(blocks, window, overlap, spans):
-    assert local.windows(blocks, window, overlap) == spans
+def test_spans(blocks, window, overlap, spans):
+    assert _windows.spans(blocks, window, overlap) == spans
 
 
 def test_no_gradient_and_no_step_leaves_its_window():
@@ -91,13 +92,14 @@ def test_no_gradient_and_no_step_leaves_its_window():
     segment = Segment(WORDS, features.shape, 3)
     with loop.kept_generators(CPU):
         torch.manual_seed(5)
-        parts, words = layers.assemble(segment.layers, segment.shape, 3)
+        parts, _ = layers.assemble(segment.layers, segment.shape, 3)
         module = nn.Sequential(*parts)
-        fitting = local._Fitting(module, words, segment, features, local.Options(**SHORT), 5)
+        options = local.Options(**SHORT)
+        fitting = LocalTraining(module, local._samples(features, options), options, 5)
         before = {n: w.clone() for n, w in module.state_dict().items()}
         for window in fitting.windows:
             module.zero_grad()
-            fitting._feed(window)
+            fitting._enter(window)
             x, t = next(iter(window.training.batches))
             loss = window.training.loss(x, t)
             own = {id(w) for part in (*window.trained, *window.decision) for w in part.parameters()}
@@ -107,7 +109,7 @@ def test_no_gradient_and_no_step_leaves_its_window():
             assert all(w.grad is None for w in others)
         last = fitting.windows[-1]
         last.training.epochs = 1
-        fitting._feed(last)
+        fitting._enter(last)
         last.training.run()
     changed = {n for n, w in module.state_dict().items() if not torch.equal(w, before[n])}
     assert changed == {"7.weight", "7.bias", "9.weight", "9.bias"}
@@ -148,6 +150,22 @@ def test_the_last_number_of_epochs_is_for_all_windows_after_it():
     record = fitted(epochs=(3, 1)).record
     assert [row["epochs"] for row in record["blocks"]] == [3, 1, 1]
     assert [(row["window"], row["epoch"]) for row in record["history"]] == [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1)]
+
+
+def test_epochs_grow_from_block_to_block():
+    rows = fitted(epochs=(2,), epochs_by_block=1.6).record["blocks"]
+    assert [row["epochs"] for row in rows] == [2, 3, 5]  # 2, 3.2, 5.12
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_memory_of_each_window_is_recorded(dtype):
+    features = data()
+    train, valid = (Split(split.x.to(dtype), split.y) for split in (features.train, features.valid))
+    whole = fitted(on=Features(train, valid, features.task), window=3).record["blocks"][0]
+    assert whole["memory_share"] == 1
+    for row in fitted(on=Features(train, valid, features.task)).record["blocks"]:
+        assert row["memory_share"] == round(row["memory_bytes"] / whole["memory_bytes"], 4) < 1
+        assert row["memory_bytes"] > row["parameters"] * dtype.itemsize
 
 
 def test_the_network_is_cropped_at_the_best_block_and_scores_as_recorded():

@@ -8,6 +8,8 @@ from torch import nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import memory
+from layerwise.layers import zoo
+from layerwise.layers.words import parse
 
 
 def convolutions() -> list[nn.Module]:
@@ -122,3 +124,11 @@ def test_counting_leaves_the_model_as_it_was():
 def test_an_optimiser_that_is_not_known():
     with pytest.raises(LayerwiseError, match="adamw, adam, sgd"):
         memory.step(nn.Linear(2, 2), (2,), 2, optimiser="lion")
+
+
+def test_frozen_blocks_that_torch_fx_made_hold_their_own_parameters_and_no_others():
+    blocks = zoo.run(parse("torchvision shufflenet_v2_x0_5"), (3, 32, 32), 10)
+    tensors = [[*block.module.parameters(), *block.module.buffers()] for block in blocks]
+    sizes = [sum(-(-w.numel() * w.element_size() // 512) * 512 for w in each) for each in tensors]
+    found = memory.feeds([block.module for block in blocks], (3, 32, 32), 16, 8)
+    assert [feed.parameters for feed in found] == [sum(sizes[:n]) for n in range(len(blocks) + 1)]

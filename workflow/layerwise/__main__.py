@@ -17,6 +17,7 @@ from pathlib import Path
 
 from layerwise import __version__, environment, plugins, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
+from layerwise.layers import words
 from layerwise.study import file as study_file
 from layerwise.study import model, trie
 from layerwise.study.text import one_line, short
@@ -117,12 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     verb(_fits, "gather all fits of a study in fits.csv")
     verb(_figure, "draw a figure, as SVG and PNG", "name")
     verb(_table, "make a table, as CSV and Markdown", "name")
+    verb(_steps, "count the memory of training steps of networks that are left out, in steps.csv")
     verb(_verdicts, "hold the measured values against the published ones, in verdicts.csv")
     verb(_report, "write the report page of a study")
     verb(_all, "run a whole study in this process, without Snakemake", "--device", "--data-root")
     verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
-    verb(_show, "print the networks of a study, and the options of the methods that it uses")
+    verb(_show, "print the networks of a study, the options of its methods, and the blocks of its models")
     help = "print the memory of a training step of a model, whole and block by block; nothing is trained"
     p = verbs.add_parser("memory", help=help, description=help, allow_abbrev=False)
     p.set_defaults(run=_memory)
@@ -254,12 +256,23 @@ def _table(args: argparse.Namespace) -> None:
     tables.make(results.StudyResults(plan), plan.view("tables", args.name))
 
 
+def _steps(args: argparse.Namespace) -> None:
+    from layerwise.results import made
+    from layerwise.run import steps
+
+    plan = _plan(args)
+    if not plan.counted:
+        raise LayerwiseError(f"study {plan.name}: it leaves out no network whose training steps can be counted")
+    with made.making(plan, "steps", plan.steps_digest(), [trie.home(plan.name) / "steps.csv"], steps.TEXT) as (path,):
+        store.write_csv(path, steps.count(plan))
+
+
 def _verdicts(args: argparse.Namespace) -> None:
     from layerwise.results import made, published, study_results
 
     plan = _plan(args)
     results = study_results.StudyResults(plan)
-    table = published.verdicts(plan, results.fits, results.elsewhere)
+    table = published.verdicts(plan, results.fits, results.elsewhere, results.steps)
     digest = made.view_digest(plan, plan.verdicts_digest())
     with made.making(plan, "verdicts", digest, [trie.home(plan.name) / "verdicts.csv"]) as (path,):
         store.write_csv(path, table)
@@ -300,6 +313,8 @@ def _all(args: argparse.Namespace) -> None:
     if args.left_out:
         print(f"measured: {plan.elsewhere}; beside the study on another machine it counts in tables and verdicts")
         return
+    if plan.counted:
+        run("steps", *seeds)
     for name in plan.figures:
         run("figure", name, *seeds)
     for name in plan.tables:
@@ -333,6 +348,11 @@ def _show(args: argparse.Namespace) -> None:
         for option, kind, text in plugins.spelled_options("methods", method):
             print(f"  {option:14} {kind}")
             print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
+    if any(isinstance(words.parse(word), words.Blocks) for s in plan.segments.values() for word in s.layers):
+        from layerwise.run import blocks
+
+        for line in blocks.report(plan):
+            print(line, flush=True)
 
 
 def _memory(args: argparse.Namespace) -> None:

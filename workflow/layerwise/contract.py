@@ -125,16 +125,34 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """How samples came of 8-bit images: a pixel of 0 to 255 became ``(pixel - shift) / scale``.
+
+    Parameters
+    ----------
+    shift, scale
+        Tensors that broadcast to the samples ``(N, C, H, W)``.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def to(self, device: torch.device) -> Pixels:
+        return Pixels(self.shift.to(device), self.scale.to(device))
+
+
+@dataclass(frozen=True)
 class Features:
     """The input of a fit: the training and the validation split (which may be empty), and the task.
 
-    The test split is not here: no fit sees it.
+    The test split is not here: no fit sees it. `pixels` is None where the samples are not 8-bit images.
     """
 
     train: Source
     valid: Source
     task: Task
     record: dict = field(default_factory=dict)
+    pixels: Pixels | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -142,23 +160,28 @@ class Features:
         return self.train.shape
 
     def to(self, device: torch.device) -> Features:
-        return Features(self.train.to(device), self.valid.to(device), self.task, self.record)
+        pixels = self.pixels and self.pixels.to(device)
+        return Features(self.train.to(device), self.valid.to(device), self.task, self.record, pixels)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared data set: standardised float32 values, N = 0 where a split does not exist."""
+    """A prepared data set: standardised float32 values, N = 0 where a split does not exist.
+
+    `pixels` is None where the samples are not 8-bit images.
+    """
 
     train: Split
     valid: Split
     test: Split
     task: Task
     record: dict[str, Any]
+    pixels: Pixels | None = None
 
     @property
     def features(self) -> Features:
         """What a fit may see: all but the test split."""
-        return Features(self.train, self.valid, self.task, self.record)
+        return Features(self.train, self.valid, self.task, self.record, self.pixels)
 
 
 @dataclass(frozen=True)

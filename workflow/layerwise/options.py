@@ -26,7 +26,7 @@ from layerwise.errors import LayerwiseError, nearest
 
 WIDEST = 2**63  # a whole number lies below it, for torch takes no larger one
 
-__all__ = ["Bounded", "Ge", "Gt", "Le", "Lt", "MinLen", "typed"]
+__all__ = ["Bounded", "File", "Ge", "Gt", "Le", "Lt", "MinLen", "typed"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class MinLen:
     """At least so many items, of a tuple or a dict."""
 
     min_length: int
+
+
+@dataclass(frozen=True)
+class File:
+    """The path of a file, whose content counts in a digest, and not where it lies."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,19 @@ def in_words(metadata: tuple[Any, ...], kinds: dict[str, _Kind] = ON_NUMBERS) ->
         (kind, bound if isinstance(bound, int) else f"{float(bound):g}") for kind, bound in bounds_of(metadata, kinds)
     ]
     return " and ".join(kinds[kind].words.format(bound) for kind, bound in shown)
+
+
+def files(options: Any) -> dict[str, str]:
+    """Return the paths that options give where an annotation holds `File`, by option."""
+    named = {name: getattr(options, name) for name, hint in hints(options.__class__).items() if _of_file(hint)}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _of_file(hint: Any) -> bool:
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return any(isinstance(each, File) for each in args[1:])
+    return any(_of_file(arm) for arm in args)
 
 
 def spelled(hint: Any, bounds: bool = True) -> str:

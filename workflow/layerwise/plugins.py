@@ -60,6 +60,11 @@ def file(kind: str, name: str) -> Path:
         if name not in known(kind):
             raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such {KINDS[kind]}{nearest(name, known(kind))}")
         return PACKAGE / kind / f"{name}.py"
+    return module_file(name, f"{KINDS[kind]} {name!r}")
+
+
+def module_file(name: str, where: str) -> Path:
+    """Return the file of an importable module; LayerwiseError, which begins with `where`, where there is none."""
     spec = None
     if all(part.isidentifier() for part in name.split(".")) and len(name) < 1000:
         try:
@@ -68,9 +73,9 @@ def file(kind: str, name: str) -> Path:
             pass
         except Exception as error:  # of the parent, which runs: a plugin's own code
             said = " ".join(str(error).split())
-            raise LayerwiseError(f"{KINDS[kind]} {name!r}: its package fails ({said}); mend it") from None
+            raise LayerwiseError(f"{where}: its package fails ({said}); mend it") from None
     if spec is None or not str(spec.origin).endswith(".py") or not Path(str(spec.origin)).is_file():
-        raise LayerwiseError(f"{KINDS[kind]} {name!r}: no such module; install it, or put its folder on PYTHONPATH")
+        raise LayerwiseError(f"{where}: no such module; install it, or put its folder on PYTHONPATH")
     return Path(str(spec.origin))
 
 
@@ -173,6 +178,12 @@ def sources(kind: str, name: str) -> list[Path]:
     path = file(kind, name)
     more = [PACKAGE / "preparation" / "prepare.py"] if kind == "datasets" else []  # what is done to what a source gives
     return closure(path, PACKAGE / kind / "__init__.py", *more, root=_root(path, name))
+
+
+def module_sources(name: str, where: str) -> list[Path]:
+    """Return the file of an importable module, and the files beside it that it imports."""
+    path = module_file(name, where)
+    return closure(path, root=_root(path, name))
 
 
 def represent_sources() -> list[Path]:

@@ -151,6 +151,13 @@ def elsewhere(wildcards):
 
 
 @said
+def counted(wildcards):
+    """The memory of the training steps of what a study leaves out, where it can be counted."""
+    plan = study(wildcards.study)
+    return [f"results/{plan.name}/steps.csv"] if plan.counted else []
+
+
+@said
 def seen(wildcards, name=None):
     """What the probes of a study wrote down."""
     plan = study(name or wildcards.study)
@@ -245,6 +252,11 @@ def probe_digest(wildcards):
 @said
 def results_digest(wildcards):
     return study(wildcards.study).results_digest()
+
+
+@said
+def steps_digest(wildcards):
+    return study(wildcards.study).steps_digest()
 
 
 @said

@@ -18,9 +18,27 @@ rule fits:
         "python -m layerwise fits studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
+# What a training step of a left-out network would take: no data is needed, and nothing is trained.
+rule steps:
+    output:
+        "results/{study}/steps.csv",
+    log:
+        "logs/{study}/steps.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        seeds=SEEDS,
+        digest=steps_digest,
+    message:
+        "count the training steps of {wildcards.study}"
+    shell:
+        "python -m layerwise steps studies/{wildcards.study}.yaml {params.seeds} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
+
+
 rule verdicts:
     input:
         "results/{study}/.made/fits.json",
+        counted,
         elsewhere,
     output:
         report(
@@ -72,6 +90,7 @@ rule figure:
 rule table:
     input:
         "results/{study}/.made/fits.json",
+        counted,
         elsewhere,
         seen,
     output:

@@ -21,10 +21,12 @@ from layerwise.contract import Features, Segment
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import build as layers
 from layerwise.layers.room import demand_room
-from layerwise.layers.words import Layer, out_shape, parse
+from layerwise.layers.words import Blocks, Layer, merged, out_shape, parse
+from layerwise.layers.zoo import Block
 from layerwise.maths.linalg import ROUGH, STRENGTHS, ridge
 
 Solve = Callable[[Inputs], Solution]
+Model = Callable[[Blocks, tuple[int, ...]], list[Block]]  # the blocks of a word, for samples of a shape
 
 
 def fit(
@@ -35,6 +37,7 @@ def fit(
     device: torch.device,
     dtype: torch.dtype | None = None,
     readout: Solve | None = None,
+    model: Model | None = None,
 ) -> tuple[nn.Sequential, tuple[str, ...], list[dict]]:
     """Fit the layers of a segment one after the other.
 
@@ -46,6 +49,8 @@ def fit(
         Floating type of inputs and weights; that of the features by default.
     readout
         Gives the weights of a last ``dense outputs``; `ridge_readout` by default.
+    model
+        Builds the blocks of a model, which stay as they are; by default a model is refused.
 
     Returns
     -------
@@ -61,6 +66,11 @@ def fit(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):  # modules draw weights, only to be overwritten
         for position, layer in enumerate(parsed):
             last = layer.width == "outputs" and position == len(parsed) - 1
+            if isinstance(layer, Blocks) and model is not None:
+                for block in model(layer, inputs.shape):
+                    frozen = block.module.to(inputs.device, inputs.dtype).eval()
+                    inputs.append(block.word, frozen, block.out_shape)
+                continue
             if layer.width == "outputs":
                 layer = layer.with_width(segment.outputs)
             if layer.kind == "dense" and len(inputs.shape) > 1:
@@ -76,7 +86,7 @@ def fit(
                 inputs.append(layer, _normalise(inputs, layer))
             else:
                 inputs.append(layer)
-    return nn.Sequential(*inputs.modules).eval(), tuple(inputs.words), records
+    return nn.Sequential(*inputs.modules).eval(), merged(inputs.words), records
 
 
 def ridge_readout(strengths: Sequence[float] = STRENGTHS, floor: float = 0.0) -> Solve:

@@ -263,9 +263,9 @@ class Inputs:
         module.bias = nn.Parameter(bias)
         return module.eval()
 
-    def append(self, layer: Layer, module: nn.Module | None = None) -> None:
-        """Go past a layer."""
-        after = out_shape(layer, self.shape)
+    def append(self, layer: Layer, module: nn.Module | None = None, after: tuple[int, ...] | None = None) -> None:
+        """Go past a layer; `after` is the shape of a sample behind it, where its word does not tell."""
+        after = after or out_shape(layer, self.shape)
         self.modules.append(layers.make(layer, self.shape).to(self.device).eval() if module is None else module)
         self.words.append(str(layer))
         self._largest = max(self._largest, prod(after))

@@ -26,6 +26,12 @@ from layerwise.errors import LayerwiseError
 SECONDS = 60  # without a byte from a server before a download is given up
 # What torchvision raises for a file that is missing or damaged, and for a download that fails.
 FAILURES = (RuntimeError, OSError, EOFError, HTTPException, tarfile.TarError, zlib.error)
+SAMPLES = {  # shape of one image, and the number of classes
+    **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST"), ((1, 28, 28), 10)),
+    **dict.fromkeys(("CIFAR10", "SVHN"), ((3, 32, 32), 10)),
+    "CIFAR100": ((3, 32, 32), 100),
+    "STL10": ((3, 96, 96), 10),
+}
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
@@ -35,6 +41,11 @@ class Options:
     """Which set, as torchvision calls it."""
     download: bool = True
     """Download what the data root has not; false never touches the network."""
+
+
+def sample(options: Options) -> tuple[tuple[int, ...], int]:
+    """Return the shape of one image, and the number of classes; no file is needed."""
+    return SAMPLES[options.name]
 
 
 def load(options: Options, *, root: Path) -> Raw:

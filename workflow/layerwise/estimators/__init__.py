@@ -17,12 +17,14 @@ from layerwise.estimators.closed_form import (
 )
 from layerwise.estimators.gradient import SGDNetworkClassifier, SGDNetworkRegressor
 from layerwise.estimators.layerwise_losses import DGLClassifier, DGLRegressor
+from layerwise.estimators.local_learning import LocalNetworkClassifier
 from layerwise.estimators.transformers import DensityMatrixTransformer, PCATransformer, RandomFeaturesTransformer
 
 __all__ = [
     "DGLClassifier",
     "DGLRegressor",
     "DensityMatrixTransformer",
+    "LocalNetworkClassifier",
     "PCATransformer",
     "PlatonicClassifier",
     "PlatonicRegressor",

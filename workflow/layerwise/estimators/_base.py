@@ -140,9 +140,8 @@ class Network(BaseEstimator):
     def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
         """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
         method, name = self._method, type(self).__name__
-        given = {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(method.Options)}
         try:
-            options = typed(method.Options, given, name, method.__name__)
+            options = typed(method.Options, self._given(), name, method.__name__)
             demand_small(options, name)
             at_once = min(options.batch, len(train)) if self._in_steps else 1
             held = at_once if self._in_steps or train.streams else len(train)
@@ -167,6 +166,10 @@ class Network(BaseEstimator):
             raise ValueError(f"{name}: the fit does not fit into memory: use smaller layers") from None
         self.module_, self.layers_, self.record_ = module, fitted.layers, fitted.record
         return self
+
+    def _given(self) -> dict[str, Any]:
+        """Return the parameters that are options of the method."""
+        return {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(self._method.Options)}
 
     def _finished(self, module: nn.Sequential) -> nn.Sequential:
         """Return the fitted module as the estimator keeps it."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from layerwise.contract import Task
@@ -84,6 +85,27 @@ class NetworkClassifier(ClassifierMixin, Predictor):
         """Return the class of each row of X, of shape (n_samples,)."""
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+
+def _has_probabilities(estimator: Any) -> bool:
+    return estimator.loss in ("auto", "cross_entropy", "exp_ga")  # whose outputs are probabilities, up to a factor
+
+
+class GradientClassifier(NetworkClassifier):
+    """A classifier whose scores are the logarithms of probabilities, unless its loss is ``mse``."""
+
+    loss: str
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``.
+
+        There are some with the losses auto, cross_entropy and exp_ga.
+        """
+        scores = self._apply(X)
+        if len(self.classes_) == 2:
+            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)  # logistic is softmax of (0, score)
+        return scores.softmax(dim=1).numpy()
 
 
 class NetworkRegressor(RegressorMixin, Predictor):

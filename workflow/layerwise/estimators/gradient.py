@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import torch
-from sklearn.utils.metaestimators import available_if
 
 from layerwise.contract import Task
 from layerwise.estimators._base import documented, parameters
-from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
+from layerwise.estimators._predictor import GradientClassifier, NetworkRegressor, Predictor
 from layerwise.methods import sgd
 
 
@@ -40,12 +38,8 @@ class _SGDNetwork(Predictor):
         return bool(self.patience)
 
 
-def _has_probabilities(estimator: Any) -> bool:
-    return estimator.loss != "mse"
-
-
 @documented
-class SGDNetworkClassifier(NetworkClassifier, _SGDNetwork):
+class SGDNetworkClassifier(GradientClassifier, _SGDNetwork):
     """A network trained end to end by gradient descent, on cross-entropy.
 
     Parameters
@@ -69,14 +63,6 @@ class SGDNetworkClassifier(NetworkClassifier, _SGDNetwork):
     >>> network.fit(X[:1000] / 16, y[:1000]).score(X[1000:] / 16, y[1000:]) > 0.85
     True
     """
-
-    @available_if(_has_probabilities)
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``; not with loss mse."""
-        scores = self._apply(X)
-        if len(self.classes_) == 2:
-            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)  # logistic is softmax of (0, score)
-        return scores.softmax(dim=1).numpy()
 
 
 @documented

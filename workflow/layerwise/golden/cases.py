@@ -26,6 +26,8 @@ WORDS = (
 )
 # Blocks of a model of a library, which are fitted by gradient alone.
 MODEL = ("torchvision resnet18 1-2 stem 1", "avgpool 2", "dense outputs")
+# Of the model that is named, drawn from a seed of their own (`fits`); what is new is drawn by the fit.
+WEIGHTS = ({"weights": "torchvision resnet18"}, {"weights": "torchvision resnet18", "new": ("layer1.0", "fc")})
 BLOCKS = (
     "conv 3 4 pad 1",
     "batchnorm",
@@ -98,6 +100,7 @@ def _random() -> Iterator[Case]:
     yield Case("random", DENSE, data="signs")
     yield Case("random", DENSE, data="values")
     yield Case("random", CONV, data="many")
+    yield from _each("random", MODEL, {}, *WEIGHTS)
     for words in WORDS:
         yield Case("random", (*words, "dense outputs"))
         yield Case("random", words, dtype="float64")
@@ -238,9 +241,29 @@ def _sgd() -> Iterator[Case]:
         {"loss": "mse"},
         {"loss": "cross_entropy"},
         {"init": "glorot"},
+        *({"loss": loss, "lr": 0.0005} for loss in ("half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga")),
+        {"loss": "exp_ga", "lr": 0.0005, "target_low": 0.5, "target_high": 3.0, "alpha": 0.5},
+        {"loss": "pow3_ga", "lr": 0.0005, "target_low": -2.0, "target_high": 8.0, "alpha": 0.01, "beta": 0.1},
+        {"augment": ("crop", "flip", "cutout")},
+        {"augment": ("autoaugment",)},
+        {"augment": ("autoaugment svhn", "cutout")},
     )
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
+    yield from _each(
+        "sgd",
+        CONV,
+        {**short, "exchange": "float32"},
+        {"exchange": "entropy 5"},
+        {"exchange": "entropy 2 of 8"},
+        {"exchange": "fixed 4 changes"},
+        {"exchange": "groups 4 of 32"},
+        {"exchange": "float8 4"},
+        {"exchange": "float8 5"},
+        {"exchange": "top 0.1 changes"},
+        {"exchange": "rank 2"},
+        {"exchange": "entropy 5", "workers": 3},
+    )
     yield from _each("sgd", CONV, {"epochs": 6, "batch": 16, "lr": 0.2}, {"patience": 1}, valid=True)
     long = {"epochs": 12, "batch": 16, "lr": 0.2}  # an epoch after the first pause is better than those before it
     yield from _each("sgd", DENSE, long, {"patience": 1}, {"patience": 2}, data="values", valid=True)
@@ -249,7 +272,7 @@ def _sgd() -> Iterator[Case]:
     yield Case("sgd", DENSE, {"epochs": 1}, data="many")
     for words in WORDS:
         yield Case("sgd", (*words, "dense outputs"), short)
-    yield Case("sgd", MODEL, short)
+    yield from _each("sgd", MODEL, short, *WEIGHTS)
 
 
 def _local() -> Iterator[Case]:
@@ -267,10 +290,12 @@ def _local() -> Iterator[Case]:
         {**robin, "schedule": "random_robin", "rounds": 3},
         {**robin, "window": 2, "overlap": 1, "optimizer": "adamw"},
         {"epochs": (3, 1)},
+        {"epochs_by_block": 1.6},
         {"decision": ("dense 5", "relu", "dense outputs")},
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
         {"decision": (), "memory": 1.0, "max_width": 8},
+        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 1},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"lr": 0.1, "lr_by_block": 0.5},
@@ -284,6 +309,8 @@ def _local() -> Iterator[Case]:
         {"input_dropout": 0.5, "input_dropout_decay": 0.2},
         {"gradient_dropout": 0.5},
         {"augment": ("crop", "flip", "cutout")},
+        {"augment": ("autoaugment",)},
+        {"augment": ("autoaugment svhn", "cutout")},
         {"features": "stored"},
         {"features": "feed"},
     )
@@ -292,6 +319,7 @@ def _local() -> Iterator[Case]:
     yield Case("local", BLOCKS, short, data="signs", valid=True)
     yield Case("local", ("dense 6", "tanh", "dense 5", "tanh", "dense outputs"), short, data="values", valid=True)
     yield Case("local", MODEL, short, valid=True)
+    yield from (Case("local", MODEL, {**short, **weights}) for weights in WEIGHTS)
 
 
 def _dgl() -> Iterator[Case]:

@@ -9,20 +9,24 @@ import functools
 import hashlib
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from layerwise import environment, plugins
-from layerwise.contract import Features, Segment, Split, Task
+from layerwise import environment, plugins, store
+from layerwise.contract import Features, Pixels, Segment, Split, Task
 from layerwise.errors import LayerwiseWarning
 from layerwise.golden import cases
 from layerwise.golden.cases import Case
 from layerwise.layers import build as layers
+from layerwise.layers import zoo
+from layerwise.layers.words import parse
 from layerwise.run import machine, scores
 from layerwise.study.identity import SCORES
 
@@ -55,9 +59,13 @@ def _fitted(case: Case) -> Iterator[bytes]:
         features = replace(features, valid=Split(features.valid.x[:0], features.valid.y[:0]))
     uses = {"used": network(case.uses, features, SEED + 1).eval()} if case.uses else {}
     segment = Segment(case.layers, features.shape, features.task.outputs, uses)
-    options = plugins.options("methods", case.method, case.options, case.name)
     method = plugins.load("methods", case.method)
-    fitted = method.fit(segment, features, method.Options(**vars(options)), seed=SEED, device=CPU)
+    with tempfile.TemporaryDirectory() as folder:
+        given = dict(case.options)
+        if "weights" in given:
+            given["weights"] = _weights(given["weights"], features, Path(folder))
+        options = plugins.options("methods", case.method, given, case.name)
+        fitted = method.fit(segment, features, method.Options(**vars(options)), seed=SEED, device=CPU)
     for name, tensor in fitted.module.state_dict().items():
         yield from _content(name, tensor)
 
@@ -76,6 +84,16 @@ def _scored(case: Case) -> Iterator[bytes]:
 def _content(name: str, tensor: Tensor) -> Iterator[bytes]:
     yield f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode()
     yield tensor.detach().contiguous().numpy().tobytes()
+
+
+def _weights(word: str, features: Features, folder: Path) -> str:
+    """Write the weights of a whole model, drawn from another seed than the fit's; returns the path of the file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED + 1)
+        blocks = zoo.run(parse(word), features.shape, features.task.outputs)  # type: ignore[arg-type]
+    weights = {name: w for block in blocks for name, w in block.module.state_dict().items()}
+    store.write_tensors(folder / "weights.safetensors", weights)
+    return str(folder / "weights.safetensors")
 
 
 def network(words: tuple[str, ...], features: Features, seed: int) -> nn.Sequential:
@@ -104,7 +122,9 @@ def data(name: str, dtype: str) -> Features:
         kept = y < max(task.outputs, 2)
         x, targets = x[kept], y[kept]
     x = x.to(getattr(torch, dtype))
-    return Features(Split(x[:train], targets[:train]), Split(x[train:every], targets[train:every]), task)
+    half = torch.full((1, 1, 1, 1), 127.5)
+    pixels = Pixels(half, half) if x.ndim == 4 else None
+    return Features(Split(x[:train], targets[:train]), Split(x[train:every], targets[train:every]), task, {}, pixels)
 
 
 def main(words: list[str]) -> None:

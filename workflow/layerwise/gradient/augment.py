@@ -1,4 +1,4 @@
-"""Augmentation of images in the batches of a training, drawn anew in each epoch: flips, shifts, and cutout.
+"""Augmentation of images in the batches of a training, drawn anew in each epoch: flips, shifts, cutout, AutoAugment.
 
 All draws come from the generator of the batches, whose state is saved with a training, so a rerun sees the same images.
 """
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from layerwise.contract import Split
+from layerwise.contract import Pixels, Split
+from layerwise.errors import LayerwiseError
+from layerwise.gradient.autoaugment import POLICIES, AutoAugment
 from layerwise.gradient.batches import Batches
 
 SHIFT = 4  # pixels at most for images of 32, in proportion for others
@@ -50,18 +52,33 @@ def cutout(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.masked_fill(hole, 0.0)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "crop": crop, "cutout": cutout}
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "crop": crop, "cutout": cutout}
 
 
 class Augmented(Batches):
-    """Batches whose images are augmented, each time they are gone through."""
+    """Batches whose images are augmented, each time they are gone through.
 
-    def __init__(self, split: Split, sizes: list[int], seed: int, names: Sequence[str]) -> None:
+    Parameters
+    ----------
+    names
+        Those of `AUGMENTATIONS` and of AutoAugment's policies, in the order in which they are done.
+    pixels
+        How the samples came of images, for AutoAugment.
+    """
+
+    def __init__(
+        self, split: Split, sizes: list[int], seed: int, names: Sequence[str], pixels: Pixels | None = None
+    ) -> None:
         super().__init__(split, sizes, seed)
-        self.names = names
+        if names and len(split.shape) != 3:
+            raise LayerwiseError(f"option 'augment' is for images, not samples of shape {split.shape}")
+        self.steps: list[Augmentation] = [
+            AutoAugment(name, pixels) if name in POLICIES else AUGMENTATIONS[name] for name in names
+        ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for x, t in super().__iter__():
-            for name in self.names:
-                x = AUGMENTATIONS[name](x, self.generator)
+            for step in self.steps:
+                x = step(x, self.generator)
             yield x, t

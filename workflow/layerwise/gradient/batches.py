@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,30 @@ from torch import Tensor, nn
 from layerwise.contract import Split
 
 BLOCK = 2**23  # numbers gathered at once while batching: 32 MB of float32
+
+
+class MiniBatches(Protocol):
+    """What a training goes through once an epoch: to iterate is to start one.
+
+    Attributes
+    ----------
+    generator
+        All that is random in an epoch's samples is drawn from it, where a resumed training is to get the same.
+    """
+
+    generator: torch.Generator
+
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch; known once one was gone through."""
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch; known once one was gone through."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def finite(self) -> bool:
+        """Tell whether all samples and targets are finite."""
 
 
 class Batches:

@@ -7,6 +7,7 @@ to the 512 bytes that CUDA's allocator rounds to. What kernels use inside, as cu
 from __future__ import annotations
 
 import copy
+import gc
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def feeds(layers: Sequence[nn.Module], shape: tuple[int, ...], batch: int, chunk
     chunks, result, parameters, most = -(-batch // chunk), [NONE], 0, 0
     samples = min(chunk, batch)
     with FakeTensorMode(), _Live() as live, torch.no_grad():
-        z = torch.empty(samples, *shape)
+        z = torch.empty(samples, *shape, dtype=_dtype(layers))
         images = live.now * batch // samples
         for layer in layers:
             start = live.now
@@ -112,10 +113,16 @@ def feeds(layers: Sequence[nn.Module], shape: tuple[int, ...], batch: int, chunk
             z = twin.eval()(z)
             most = max(most, live.most - apart)
             del twin
+            gc.collect()  # modules that torch.fx made hold themselves: they would go at any time later
             whole = _bytes(z) * batch // samples
             together = whole - _bytes(z) + most if chunks > 1 else most
             result.append(Feed(parameters, images + max(together, 2 * whole if chunks > 1 else 0)))
     return result
+
+
+def _dtype(layers: Sequence[nn.Module]) -> torch.dtype:
+    """Return the floating type of the layers' weights."""
+    return next((w.dtype for layer in layers for w in layer.parameters()), torch.float32)
 
 
 def _bytes(z: Tensor) -> int:
@@ -152,8 +159,9 @@ def step(
         states = [torch.empty_like(w) for w in weights for _ in range(STATES[optimiser])]
         held = live.now
         live.most = live.now
-        x = torch.empty(batch, images) if images else None
-        z = torch.empty(batch, *shape)
+        dtype = _dtype([trained])
+        x = torch.empty(batch, images, dtype=dtype) if images else None
+        z = torch.empty(batch, *shape, dtype=dtype)
         value = loss(net.train()(z), torch.zeros(batch, dtype=torch.long))
         saved = live.now - held
         value.backward()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.layers import zoo
+from layerwise.layers.pretrained import Weights
 from layerwise.layers.room import demand_room
 from layerwise.layers.words import Blocks, Layer, merged, out_shape, parse
 
@@ -168,9 +169,14 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def build(
-    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu"
+    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu", weights: Weights | None = None
 ) -> tuple[nn.Sequential, tuple[str, ...]]:
     """Build the layers for samples of the shape.
+
+    Parameters
+    ----------
+    weights
+        What the blocks of a model start from, in place of what torch's generator draws.
 
     Returns
     -------
@@ -178,12 +184,12 @@ def build(
         The modules (a dense layer after an image gets a flatten before it, and a model gives a module a block), and
         the words with widths filled in.
     """
-    parts, full = assemble(words, shape, outputs, device)
+    parts, full = assemble(words, shape, outputs, device, weights)
     return nn.Sequential(*parts), merged(full)
 
 
 def assemble(
-    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu"
+    words: Sequence[str], shape: tuple[int, ...], outputs: int, device: str = "cpu", weights: Weights | None = None
 ) -> tuple[list[nn.Module], list[str]]:
     """Return the modules that `build` puts in a sequence, and for each the word that stands for it alone.
 
@@ -191,10 +197,12 @@ def assemble(
     """
     parts: list[nn.Module] = []
     full: list[str] = []
+    if weights is not None:
+        weights.demand_one_model(words)
     for word in words:
         layer = parse(word)
         if isinstance(layer, Blocks):
-            blocks = zoo.run(layer, shape, outputs)
+            blocks = zoo.run(layer, shape, outputs, weights)
             parts += [block.module for block in blocks]
             full += [str(block.word) for block in blocks]
             shape = blocks[-1].out_shape
@@ -212,8 +220,17 @@ def assemble(
     return parts, full
 
 
-def check(module: nn.Module, words: Sequence[str], shape: tuple[int, ...], outputs: int) -> None:
-    """Refuse a module that is not what its words build, layer by layer: another network would be read back."""
+def fingerprints(parts: Sequence[nn.Module], words: Sequence[str]) -> list[list[str]]:
+    """Return the word and the fingerprint of each block of a model among modules, as `assemble` gives them."""
+    pairs = zip(parts, words, strict=True)
+    return [[word, zoo.fingerprint(part)] for part, word in pairs if isinstance(parse(word), Blocks)]
+
+
+def check(module: nn.Module, words: Sequence[str], shape: tuple[int, ...], outputs: int) -> list[list[str]]:
+    """Refuse a module that is not what its words build, layer by layer: another network would be read back.
+
+    Returns the `fingerprints` of its blocks of models.
+    """
     if not isinstance(module, nn.Sequential) or isinstance(words, str):
         raise LayerwiseError("a fit gives an nn.Sequential of its layers, and a tuple with a word for each of them")
     with torch.random.fork_rng(devices=[]):
@@ -235,6 +252,7 @@ def check(module: nn.Module, words: Sequence[str], shape: tuple[int, ...], outpu
     kinds = {t.dtype for t in module.state_dict().values() if t.dtype != torch.int64}
     if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
         raise LayerwiseError(f"the weights of the module are {', '.join(map(str, kinds))}: make all float32 or float64")
+    return fingerprints(parts, full)
 
 
 def _spelled(layer: nn.Module) -> str:

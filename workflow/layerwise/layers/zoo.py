@@ -2,7 +2,7 @@
 
 A model is traced by torch.fx down to its plain containers; every other module is one opaque node, so what it does
 inside need not be traceable. A model may be cut where one tensor alone is alive, and a block begins at such a place
-before a node that has weights. Models are built offline, without weights of others.
+before a node that has weights. Models are built offline; weights of others come from a file (`pretrained`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.func import functional_call
 
 from layerwise.errors import LayerwiseError, nearest
+from layerwise.layers.pretrained import Weights
 from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import Blocks
 
@@ -58,23 +59,34 @@ class Block:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of its modules and of the shapes of its weights: another version of a library may build another."""
-        weights = [(name, tuple(w.shape), str(w.dtype)) for name, w in self.module.state_dict().items()]
-        parts = [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in self.module.named_modules() if name]
-        return hashlib.sha256(repr([weights, parts, self.shape, self.out_shape]).encode()).hexdigest()[:16]
+
+def fingerprint(module: nn.Module) -> str:
+    """Return a digest of a block's modules, its steps, and the names and shapes of its weights.
+
+    Another version of a library may build another block under the same name.
+    """
+    weights = [(name, tuple(w.shape)) for name, w in module.state_dict().items()]
+    parts = [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in module.named_modules() if name]
+    nodes = module.graph.nodes if isinstance(module, fx.GraphModule) else ()
+    steps = [f"{n.op} {getattr(n.target, '__name__', n.target)} {n.args} {n.kwargs}" for n in nodes]
+    return hashlib.sha256(repr([weights, parts, steps]).encode()).hexdigest()[:16]
 
 
-def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
+def run(word: Blocks, shape: tuple[int, ...], outputs: int, weights: Weights | None = None) -> list[Block]:
     """Return the blocks that a layer word names, for samples of a shape; torch's generator draws their first weights.
 
     The whole model is built, so that a block has the weights that it would have in the whole.
 
+    Parameters
+    ----------
+    weights
+        What the blocks start from in place of what is drawn, but for the parameters that are new there.
+
     Raises
     ------
     LayerwiseError
-        For a model or a block that is not there, and samples that the first of the blocks cannot take.
+        For a model or a block that is not there, samples that the first of the blocks cannot take, and weights of
+        another model.
     """
     with PLAIN.applied():
         if word.first == 1:
@@ -90,7 +102,12 @@ def run(word: Blocks, shape: tuple[int, ...], outputs: int) -> list[Block]:
         last = word.last or len(parts)
         if last > len(parts) or word.first > len(parts):
             raise LayerwiseError(f"layer '{word}': {word.name} has {len(parts)} blocks")
-        return _shaped(word, parts[word.first - 1 : last], shape, len(parts))
+        blocks = _shaped(word, parts[word.first - 1 : last], shape, len(parts))
+        if weights is not None:
+            weights.demand(word.name, model)
+            for block in blocks:
+                weights.fill(block.module, outputs)
+        return blocks
 
 
 # ---------------------------------------------------------------- a model, built

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import memory
 from layerwise.layers import build as layers
 
-CONVOLUTIONS = 4  # at most
 WIDTHS = 8  # channels come in multiples of
 SLACK = 0.005  # of the target, thesis section 6.7: 30 +- 0.5 %
 
@@ -34,7 +34,8 @@ def search(
     shape: tuple[int, ...],
     outputs: int,
     target: float,
-    most: int,
+    most_width: int,
+    most_convolutions: int,
     count: Callable[[nn.Module], memory.Memory],
 ) -> tuple[tuple[str, ...], int]:
     """Return the decision block with the most convolutions, and among those the widest, within a number of bytes.
@@ -45,8 +46,10 @@ def search(
         The layers that it is put on.
     shape
         Of one sample where the trained layers end.
-    target, most
-        Bytes of a step to come to, and the widest convolution in channels.
+    target
+        Bytes of a step to come to.
+    most_width, most_convolutions
+        Channels of the widest convolution, and the number of convolutions, at most.
     count
         Counts the memory of a step that trains a module.
 
@@ -57,19 +60,20 @@ def search(
     """
 
     def peak(convolutions: int, width: int) -> int:
-        module, _ = layers.build(words(shape, convolutions, width), shape, outputs)
+        with torch.device("meta"):  # what is counted needs no numbers
+            module, _ = layers.build(words(shape, convolutions, width), shape, outputs)
         return count(nn.Sequential(*trained, *module)).peak
 
-    best, found = words(shape, 0, 0), peak(0, 0)
-    for convolutions in range(1, CONVOLUTIONS + 1 if len(shape) == 3 else 1):
-        low, high = 0, most // WIDTHS
+    for convolutions in range(most_convolutions if len(shape) == 3 else 0, 0, -1):
+        low, high = 0, most_width // WIDTHS
+        if high and peak(convolutions, WIDTHS) > target:
+            continue
         while low < high:  # the peak grows with the width
             middle = (low + high + 1) // 2
             low, high = (middle, high) if peak(convolutions, WIDTHS * middle) <= target else (low, middle - 1)
-        if not low:
-            break
-        best, found = words(shape, convolutions, WIDTHS * low), peak(convolutions, WIDTHS * low)
-    return best, found
+        if low:
+            return words(shape, convolutions, WIDTHS * low), peak(convolutions, WIDTHS * low)
+    return words(shape, 0, 0), peak(0, 0)
 
 
 def demand(found: int, whole: int, target: float, where: str) -> None:

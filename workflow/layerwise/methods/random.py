@@ -16,7 +16,9 @@ from torch import Tensor
 from layerwise.closed import driver
 from layerwise.closed.inputs import Inputs, Solution
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment
-from layerwise.options import Bounded, Ge, Gt
+from layerwise.layers import pretrained, zoo
+from layerwise.layers.words import Blocks
+from layerwise.options import Bounded, File, Ge, Gt
 
 SHARED = True
 
@@ -31,6 +33,11 @@ class Options(Bounded):
     get the length s sqrt(fan-in)."""
     bias: Annotated[float, Ge(0)] = 0.0
     """Standard deviation of the normal biases; 0 leaves them at zero."""
+    weights: Annotated[str, File()] | None = None
+    """Weights of the blocks of a model: a .safetensors file of the whole model's state dict, from which each block
+    takes its own by name; without it blocks have the first weights of the model. Its content counts in digests."""
+    new: tuple[str, ...] = ()
+    """Parameters of the model, or layers by name, that are drawn rather than taken from `weights`."""
 
 
 def fit(
@@ -42,7 +49,13 @@ def fit(
     device: torch.device,
     hooks: Hooks = NO_HOOKS,
 ) -> Fitted:
-    """Draw the weights of every layer; a last ``dense outputs`` is read out by ridge."""
+    """Draw the weights of every layer; a last ``dense outputs`` is read out by ridge.
+
+    Blocks of a model have the weights that `sgd` would start them from.
+    """
+    weights = pretrained.read(options.weights, options.new)
+    if weights is not None:
+        weights.demand_one_model(segment.layers)
     generator = torch.Generator().manual_seed(seed)
 
     def solve(inputs: Inputs) -> Solution:
@@ -51,7 +64,11 @@ def fit(
             return Solution(weight)
         return Solution(weight, options.bias * _normal(inputs.width, generator=generator))
 
-    module, words, records = driver.fit(segment, features, solve, device=device)
+    def model(word: Blocks, shape: tuple[int, ...]) -> list[zoo.Block]:
+        torch.manual_seed(seed)  # within the driver, which keeps the generator
+        return zoo.run(word, shape, segment.outputs, weights)
+
+    module, words, records = driver.fit(segment, features, solve, device=device, model=model)
     return Fitted(module, words, {"layers": records})
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layerwise import store
-from layerwise.contract import Dataset, Split, Task
+from layerwise.contract import Dataset, Pixels, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.preparation import record as records
 from layerwise.preparation.check import check, check_scaling
@@ -55,8 +55,9 @@ def read(folder: Path) -> Dataset:
     check({name: (parts["x"], parts["y"]) for name, parts in tensors.items()}, task, str(folder))
     for parts in tensors.values():
         check_scaling(parts["shift"], parts["scale"], tuple(record["shape"]), str(folder))
+    pixels = _pixels(tensors["train"], record)
     train, valid, test = (_values(tensors.pop(name)) for name in SPLITS)
-    return Dataset(train, valid, test, task, record)
+    return Dataset(train, valid, test, task, record, pixels)
 
 
 def _demand_shapes(path: Path, tensors: dict[str, Tensor], want: tuple[int, ...]) -> None:
@@ -68,6 +69,12 @@ def _demand_shapes(path: Path, tensors: dict[str, Tensor], want: tuple[int, ...]
         raise LayerwiseError(
             f"{path}: has samples {tuple(x.shape)} where its record says {want}; delete the folder and run again"
         )
+
+
+def _pixels(parts: dict[str, Tensor], record: dict[str, Any]) -> Pixels | None:
+    """Return how the values came of pixels, where the samples are grey or coloured images of 8 bits."""
+    images = parts["x"].dtype == torch.uint8 and parts["x"].ndim == 4 and parts["x"].shape[1] in (1, 3)
+    return Pixels(parts["shift"], parts["scale"]) if images and record.get("full") == 255 else None
 
 
 def _values(parts: dict[str, Tensor]) -> Split:

@@ -1,4 +1,4 @@
-"""A folder as a user writes it, in a study, in config.yaml or in a variable: ``~/data``, ``$SCRATCH/images``."""
+"""A path as a user writes it, in a study, in config.yaml or in a variable: ``~/data``, ``$SCRATCH/images``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ def expanded(written: str | Path, where: str) -> Path:
     """
     text = os.fspath(written)
     if not text.strip() or "\0" in text:
-        raise LayerwiseError(f"{where} {text!r}: no path; name a folder")
+        raise LayerwiseError(f"{where} {text!r}: no path; name one")
     if os.path.lexists(text):
         return Path(text)
     path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  (pathlib raises where there is no home)
     if path.startswith("~") or (path == text and "$" in text):
         raise LayerwiseError(f"{where} {text!r}: the variable or user in it is not known here; write the path out")
     return Path(path)
+
+
+def file_at(written: str | Path, where: str) -> Path:
+    """Return the path of a file; LayerwiseError where there is none."""
+    path = expanded(written, where)
+    if not path.is_file():
+        raise LayerwiseError(f"{where}: there is no file {path}; give its path from where you run, or from /")
+    return path

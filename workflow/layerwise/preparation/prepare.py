@@ -46,8 +46,8 @@ def prepare(
         A split that does not exist has N = 0.
     record
         ``task``, ``shape``, ``counts`` (samples a split), ``class_counts`` (samples a class), ``constant_features``,
-        ``content`` (sha256 of the tensors), ``source``, the source's ``notes``, and ``warnings``: what was said on the
-        way, as text.
+        ``content`` (sha256 of the tensors), ``full`` (an x of full strength, such as 255), ``source``, the source's
+        ``notes``, and ``warnings``: what was said on the way, as text.
 
     Raises
     ------
@@ -93,6 +93,7 @@ def _prepare(
         "class_counts": {name: _counts(y, task) for name, (_, y) in splits.items()} if task.classifies else {},
         "constant_features": int(statistics.constant.sum()),
         "content": content(tensors),
+        "full": float(raw.scale),
         "notes": raw.notes,
     }
     return tensors, record

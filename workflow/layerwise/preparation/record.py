@@ -55,6 +55,7 @@ class Record:
     class_counts: dict[str, tuple[Annotated[int, Ge(0)], ...]]
     constant_features: Annotated[int, Ge(0)]
     content: str
+    full: float = 1.0
     warnings: tuple[str, ...] = ()
     spec: str = ""
     digest: str = ""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.maths.intervals import interval, spread
+from layerwise.run import steps
 from layerwise.study import works
 from layerwise.study.model import Study
 from layerwise.study.works import Value, values
@@ -27,6 +28,7 @@ NOBODY = "no network of this study measures it"
 LEFT_OUT = "the data set {} is left out: {}; delete its line under leave_out in {} to run it"
 NO_CAUSE = "no cause found yet"
 WIDE = "within the interval of the seeds, though not within the tolerance"
+COUNTED = "counted without training"
 ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
 OTHER_HARDWARE = "absolute speed on other hardware is not compared; the benchmarks give ratios to a peer on one machine"
 
@@ -79,7 +81,9 @@ def rule(metric: str) -> Rule:
     raise LayerwiseError(f"published metric {metric!r}: no rule says what is near; add one to RULES in published.py")
 
 
-def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = None) -> pd.DataFrame:
+def verdicts(
+    study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = None, counted: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Hold what a study measured against every published value that it answers for.
 
     Parameters
@@ -88,6 +92,8 @@ def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = 
         The study's fits, as `results.collect` gives them.
     elsewhere
         Fits of data sets that are left out here, with their machine, as `StudyResults.elsewhere` has them.
+    counted
+        Memory of the training steps of networks that are left out, as `StudyResults.steps` has it.
 
     Returns
     -------
@@ -99,7 +105,8 @@ def verdicts(study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = 
     if elsewhere is not None and len(elsewhere):
         fits = pd.concat([fits, elsewhere], ignore_index=True)
         away = dict(zip(elsewhere["dataset"] + "/" + elsewhere["path"], elsewhere["machine"], strict=True))
-    return pd.DataFrame([_row(v, study, items, fits, ranges, away) for v in rows], columns=COLUMNS)
+    least = pd.DataFrame(columns=["dataset", "path"]) if counted is None else steps.networks(counted)
+    return pd.DataFrame([_row(v, study, items, fits, ranges, away, least) for v in rows], columns=COLUMNS)
 
 
 def _row(
@@ -109,10 +116,13 @@ def _row(
     fits: pd.DataFrame,
     ranges: dict[tuple[str, str, str, str], float],
     away: dict[str, str],
+    counted: pd.DataFrame,
 ) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if works.matched(e, v) is not None), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
     networks, measure = works.networks(entry, v, items)
+    if measure in counted.columns and set(networks) <= set(counted["dataset"] + "/" + counted["path"]):
+        fits, away = counted.assign(seed=0), dict.fromkeys(networks, COUNTED)
     absent = [d for d in study.left_out if any(n.startswith(f"{d}/") and n not in away for n in networks)]
     if not networks or absent:
         unmeasured = {"measured": math.nan, "half_width": math.nan, "n": 0}
@@ -124,7 +134,8 @@ def _row(
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
     devices = dict.fromkeys(away[n].rpartition("; ")[2] for n in networks if n in away)  # a GPU stands last
-    how_measured = [*([entry["note"]] if "note" in entry else []), *(f"measured on {device}" for device in devices)]
+    where = [device if device == COUNTED else f"measured on {device}" for device in devices]
+    how_measured = [*([entry["note"]] if "note" in entry else []), *where]
     if how.never or math.isnan(measured):
         return {**said, "verdict": "not run", "reason": "; ".join([how.never or ONE_SEED, *how_measured])}
     low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))

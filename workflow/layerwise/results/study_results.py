@@ -11,7 +11,7 @@ from layerwise import store
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
 from layerwise.results import collect, elsewhere, made
-from layerwise.run import records
+from layerwise.run import records, steps
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, home
 
@@ -48,6 +48,15 @@ class StudyResults:
         return elsewhere.read(self.study)
 
     @functools.cached_property
+    def steps(self) -> pd.DataFrame:
+        """The memory of the training steps of networks that are left out, as `run.steps` counted it."""
+        if not self.study.counted:
+            return pd.DataFrame(columns=[*steps.TEXT, "percent", "least_percent"])
+        path = home(self.study.name) / "steps.csv"
+        made.check(self.study, "steps", self.study.steps_digest(), [path], "steps")
+        return store.read_csv(path, [], steps.TEXT)
+
+    @functools.cached_property
     def records(self) -> dict[Node, dict[str, Any]]:
         """The record of every fit."""
         return dict(collect.records(self.study))
@@ -73,8 +82,13 @@ class StudyResults:
         return self.study.segment(path.split("/", 1)[0]).method
 
     def values(self, dataset: str, path: str, measure: str) -> pd.Series:
-        """Return a column of the fits of one network, a value a seed; absent ones are left out."""
+        """Return a column of the fits of one network, a value a seed; absent ones are left out.
+
+        ``<split>_error`` is what is missing of an accuracy of 100 %.
+        """
         fits = self.elsewhere if dataset in self.study.left_out else self.fits
+        if measure.endswith("_error") and measure not in fits:
+            return 100 - self.values(dataset, path, measure.removesuffix("_error") + "_accuracy")
         if measure not in fits:
             raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, fits))}")
         mine = (fits["dataset"] == dataset) & (fits["path"] == path)

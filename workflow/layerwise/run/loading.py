@@ -12,6 +12,7 @@ from layerwise import store
 from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
+from layerwise.layers.words import parse
 from layerwise.preparation import disk
 from layerwise.preparation.prepare import prepare
 from layerwise.run import records
@@ -53,11 +54,27 @@ def read_module(node: Node, record: dict[str, Any]) -> nn.Sequential:
     except LayerwiseError:
         records.owe(node)
         raise
-    module, _ = layers.build(record["layers"], tuple(record["shape"]), record["outputs"])
+    parts, words = layers.assemble(record["layers"], tuple(record["shape"]), record["outputs"])
+    _demand_same_blocks(node, record, layers.fingerprints(parts, words))
+    module = nn.Sequential(*parts)
     if any(w.dtype == torch.float64 for w in weights.values()):
         module = module.double()
     module.load_state_dict(weights)
     return module.eval()
+
+
+def _demand_same_blocks(node: Node, record: dict[str, Any], blocks: list[list[str]]) -> None:
+    """Refuse blocks of models that are built otherwise now than when they were fitted."""
+    before = record.get("fingerprints", blocks)
+    for word, now in blocks:
+        if [word, now] not in before:
+            library = parse(word).kind
+            version = record["versions"].get(library)
+            made = f"{library} {version}'s block" if version else f"another {library}"
+            raise LayerwiseError(
+                f"network {node}: '{word}' was made with {made}, and is another block here: install that version, "
+                "or run the study again"
+            )
 
 
 def read_network(study: Study, node: Node, root: str) -> nn.Sequential:

@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 
 from layerwise import environment
 from layerwise.errors import LayerwiseError
+from layerwise.layers.words import LIBRARIES
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 
@@ -98,6 +100,7 @@ def provenance(on: torch.device) -> dict[str, Any]:
 
     from layerwise import __version__
 
+    used = {name: metadata.version(name) for name in LIBRARIES if name in sys.modules}  # of models, of augmentation
     versions = {"layerwise": __version__, "python": platform.python_version(), "torch": torch.__version__}
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -105,7 +108,7 @@ def provenance(on: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if on.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "versions": {**versions, "numpy": numpy.__version__},
+        "versions": {**versions, "numpy": numpy.__version__, **used},
         "revision": revision(),
     }
 

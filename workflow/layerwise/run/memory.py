@@ -14,7 +14,7 @@ from layerwise.layers import build as layers
 from layerwise.layers import zoo
 from layerwise.layers.words import Blocks, parse
 from layerwise.methods import _decision
-from layerwise.methods.local import CHUNK
+from layerwise.methods._inputs import CHUNK
 
 MIB = 2**20
 MOST = 2**33  # numbers of a batch: beyond, a size was misspelt

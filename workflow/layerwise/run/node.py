@@ -68,7 +68,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
     try:
-        layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
+        blocks = layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
     except LayerwiseError as error:
         raise LayerwiseError(f"network {node}: what method {spec.method!r} returned: {error}") from None
     weights = fitted.module.state_dict()
@@ -91,6 +91,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         **reading,
         "seconds_before_interruption": sidecar.earlier,
         **machine.provenance(on),
+        **({"fingerprints": blocks} if blocks else {}),
         "record": fitted.record,
     }
     records.write(node.folder / "fit.json", record)  # last: a node with a record is whole
@@ -108,7 +109,8 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     train, valid = (
         source.held(source.inputs(study, node, split, data, on, part=split == "train")) for split in ("train", "valid")
     )
-    features = Features(train, valid, data.task, data.record)
+    pixels = data.pixels if node.parent is None else None  # what a segment gives is no image
+    features = Features(train, valid, data.task, data.record, pixels)
     root = data.record["digest"]
     uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
     segment = Segment(spec.layers, features.shape, data.task.outputs, uses)

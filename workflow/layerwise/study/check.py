@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.study import text, works
+from layerwise.study.identity import files
 from layerwise.study.trie import prefixes
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def check(study: Study) -> None:
             except LayerwiseError as error:
                 raise LayerwiseError(f"{view.name!r}: {error}") from None
         _check_shown(study, view, known)
+
+
+def check_files(study: Study) -> None:
+    """Refuse a study whose segments name files that are not here, as far as it runs here."""
+    for path in sorted({path for dataset in study.networks for path in study.paths(dataset)}):
+        segment = study.segment(path)
+        files(segment.options, f"segment {segment.name!r}")
 
 
 def _check_shown(study: Study, view: View, known: set[str]) -> None:

@@ -16,7 +16,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.study import families, text, works
-from layerwise.study.check import check
+from layerwise.study.check import check, check_files
 from layerwise.study.model import SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import can_validate, read_json, read_yaml, validate
 
@@ -50,10 +50,13 @@ def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool 
         study = _study(str(raw.get("name", path.stem)), str(path), raw)
         check(study)
         networks = {d: paths for d, paths in study.networks.items() if (d in study.left_out) == left_out}
-        study = dataclasses.replace(study, networks=networks)
+        away = [(d, p) for d in study.left_out for p in study.networks.get(d, ())]
+        counted = tuple(f"{d}/{p}" for d, p in away if study.counts(d, p))
+        study = dataclasses.replace(study, networks=networks, counted=counted)
         if not networks:
             nothing = "the study leaves out nothing that has networks" if left_out else "nothing is left of the study"
             raise LayerwiseError(f"leave_out: {nothing}; name {'more' if left_out else 'fewer'} data sets")
+        check_files(study)
     except LayerwiseError as error:
         raise LayerwiseError(f"{path}: {error}") from None
     return study

@@ -1,4 +1,6 @@
-"""What the code of a method counts for in a digest: a revision of its numbers, or its text. No torch here.
+"""What counts in a digest beside what a study says: code, models of libraries, files. No torch here.
+
+The code of a method counts for a revision of its numbers, or for its text.
 
 `golden/revisions.json` has, for each method of the package and for the scores, a revision and the digest of the text
 for which the golden fits last gave the numbers of that revision. A text that is vouched for goes by its revision, so
@@ -10,10 +12,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from layerwise import options as declared
 from layerwise import plugins, store
+from layerwise.errors import LayerwiseError
+from layerwise.layers.words import LIBRARIES, Blocks
+from layerwise.preparation.paths import file_at
 
 SCORES = "scores"  # the name, beside those of methods, of what represents and scores a fit
 REVISIONS = plugins.PACKAGE / "golden" / "revisions.json"
@@ -33,6 +40,38 @@ def _identity(kind: str, name: str, path: Path | None) -> str:
         return _outside(plugins.sources(kind, name))
     own = path.stem if path is not None else SCORES
     return f"{own} {revisions()[own]['revision']}" if vouched(own) else text(own)
+
+
+def of_model(word: Blocks) -> str:
+    """Return what the blocks of a model count for: the version of their library, or the code of their constructor."""
+    if word.kind not in LIBRARIES:
+        return plugins.code_digest(plugins.module_sources(word.kind, f"layer '{word}'"))
+    try:
+        return f"{word.kind} {metadata.version(word.kind).partition('+')[0]}"
+    except metadata.PackageNotFoundError:
+        raise LayerwiseError(f"layer '{word}' needs the package {word.kind}: install it beside torch") from None
+
+
+def of_files(options: Any, where: str) -> dict[str, str]:
+    """Return the digest of what is in each file that options name, by option; LayerwiseError where one is missing."""
+    return {name: content(path) for name, path in files(options, where).items()}
+
+
+def files(options: Any, where: str) -> dict[str, Path]:
+    """Return the files that options name, by option; LayerwiseError where one is missing."""
+    return {name: file_at(path, f"{where}: option {name!r}") for name, path in declared.files(options).items()}
+
+
+def content(path: Path) -> str:
+    """Return the sha256 of a file, which is read once a process while it is as it was."""
+    told = path.stat()
+    return _content(path.resolve(), told.st_ino, told.st_size, told.st_mtime_ns)
+
+
+@functools.cache
+def _content(path: Path, *version: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text(name: str) -> str:

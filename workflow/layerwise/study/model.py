@@ -18,7 +18,7 @@ from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
-from layerwise.study.identity import SCORES, identity
+from layerwise.study.identity import SCORES, identity, of_files, of_model
 from layerwise.study.text import short
 from layerwise.study.trie import Node, home, prefixes
 
@@ -92,6 +92,8 @@ class Study:
         For each work, its items, each with what measures its rows; `works.mapped` reads it.
     families
         Names of segments that hold placeholders; `segments` has their members in use.
+    counted
+        Networks that are left out, as dataset/path, whose memory is counted in steps.csv: it needs no data.
     seeds_together
         One job fits all seeds of a segment (saves a torch import a seed) rather than one.
     """
@@ -116,6 +118,7 @@ class Study:
     verdicts: list[dict[str, Any]]
     raw: dict[str, Any] = field(repr=False)
     families: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
     def paths(self, dataset: str) -> list[str]:
         """Return every node of a data set's trie, parents first, and what a node uses before it."""
@@ -182,8 +185,14 @@ class Study:
 
     def follows(self, probe: str) -> bool:
         """Tell whether a probe follows a training, rather than look at what came of it."""
-        tree = ast.parse(plugins.file("probes", self.probes[probe].module).read_text(encoding="utf-8"))
-        return any(isinstance(node, ast.FunctionDef) and node.name == "follow" for node in tree.body)
+        return _defines("probes", self.probes[probe].module, "follow")
+
+    def counts(self, dataset: str, path: str) -> bool:
+        """Tell whether the memory of a network's training steps can be counted without its data: its method counts
+        it, its data set tells its shape beforehand, and nothing lies below it."""
+        source, _, preparation = self.dataset(dataset)
+        known = _defines("datasets", source, "sample") and not preparation.classes and preparation.targets == "auto"
+        return known and "/" not in path and _defines("methods", self.segment(path).method, "count")
 
     def kept(self, path: str) -> bool:
         """Tell whether the features of a node stay on disk."""
@@ -236,13 +245,15 @@ class Study:
     def segment_spec(self, path: str) -> dict[str, Any]:
         """Return what determines the last segment of a path, apart from its input and seed."""
         segment = self.segment(path)
-        parsed = {w: str(words.parse(w)) for w in dict.fromkeys(segment.layers)}
+        parsed = {w: words.parse(w) for w in dict.fromkeys(segment.layers)}
+        models = {of_model(each) for each in parsed.values() if isinstance(each, words.Blocks)}
         return {
             "method": segment.method,
-            "layers": [parsed[w] for w in segment.layers],
-            "options": changed(segment.options),
+            "layers": [str(parsed[w]) for w in segment.layers],
+            "options": changed(segment.options) | of_files(segment.options, f"segment {segment.name!r}"),
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
+            **({"models": sorted(models)} if models else {}),
         }
 
     @functools.cache  # noqa: B019
@@ -278,7 +289,8 @@ class Study:
         """Return the files, below the study's folder, that a whole run ends in."""
         figures = [f"figures/{name}.{kind}" for name in self.figures for kind in ("svg", "png")]
         tables = [f"tables/{name}.{kind}" for name in self.tables for kind in ("csv", "md")]
-        return [".made/fits.json", "verdicts.csv", *tables, *figures, "report.html"]
+        counted = ["steps.csv"] if self.counted else []
+        return [".made/fits.json", *counted, "verdicts.csv", *tables, *figures, "report.html"]
 
     # ------------------------------------------------------------ what is asked for, as known before anything is made
 
@@ -294,23 +306,39 @@ class Study:
         """Return the digest of a probe: its options and its code."""
         return self._own("probes", name)
 
+    def recorded(self) -> list[str]:
+        """Return the columns that fits.csv has of records because a published row or a verdict names them."""
+        columns = [
+            c for items in self.published.values() for item in items.values() for c in item.get("columns", {}).values()
+        ]
+        named = {c.get("measure") for c in columns if isinstance(c, dict)} | {v.get("measure") for v in self.verdicts}
+        return sorted({"best_epoch"} & named)
+
     @functools.cache  # noqa: B019
     def results_digest(self) -> str:
         """Return the digest of all that the study measures, which fits.csv and all that shows it are made for."""
         nodes = [(d, p, self.seeds_of(d), self.plan_digest(d, p)) for d in self.networks for p in self.paths(d)]
         probes = [(n, d, p, self.probe_digest(n)) for n, d, p in self.looks()]
-        return digest_of([nodes, probes, self.networks])
+        return digest_of([nodes, probes, self.networks, *self.recorded()])
+
+    def steps_digest(self) -> str:
+        """Return the digest that steps.csv is made for."""
+        code = plugins.code_digest([plugins.PACKAGE / "run" / "steps.py"])
+        named = [each.split("/", 1) for each in self.counted]
+        return digest_of([code, *([d, self.asked(d, p), self.segment_spec(p)] for d, p in named)])
 
     def view_digest(self, kind: str, name: str) -> str:
         """Return the digest that a figure or a table is made for."""
         rows = self.published if hasattr(self.view(kind, name).options, "item") else None  # which it shows
-        return digest_of([self._own(kind, name), rows, self.title, self.left_out, self.results_digest()])
+        counted = [self.steps_digest()] if self.counted else []
+        return digest_of([self._own(kind, name), rows, self.title, self.left_out, self.results_digest(), *counted])
 
     def verdicts_digest(self) -> str:
         """Return the digest that the verdicts are made for."""
         code = plugins.code_digest(plugins.closure(plugins.PACKAGE / "results" / "published.py"))
         values = (plugins.PACKAGE / "results" / "published.csv").read_text(encoding="utf-8")
-        return digest_of([self.published, self.verdicts, self.left_out, code, values, self.results_digest()])
+        counted = [self.steps_digest()] if self.counted else []
+        return digest_of([self.published, self.verdicts, self.left_out, code, values, self.results_digest(), *counted])
 
     def report_digest(self) -> str:
         """Return the digest that the report is made for."""
@@ -328,3 +356,10 @@ class Study:
     def _own(self, kind: str, name: str) -> str:
         view = self.view(kind, name)
         return digest_of([view.module, changed(view.options), identity(kind, view.module)])
+
+
+@functools.cache
+def _defines(kind: str, name: str, function: str) -> bool:
+    """Tell whether a plugin's file defines a function; it is not imported."""
+    tree = ast.parse(plugins.file(kind, name).read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body)
