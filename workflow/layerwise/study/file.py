@@ -17,11 +17,11 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.study import families, text, works
 from layerwise.study.check import check, check_files
-from layerwise.study.model import SegmentSpec, Study, View, seed_list
+from layerwise.study.model import Chosen, SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import can_validate, read_json, read_yaml, validate
 
 MOST_LAYERS = 100_000  # of a segment, with the repeated ones
-NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
+NOT_OPTIONS = {"method", "layers", "uses", "select"}  # of a segment
 
 
 def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool = False) -> Study:
@@ -207,7 +207,7 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
 
 
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
-    options = _without(given, *NOT_OPTIONS["segments"])
+    options = _without(given, *NOT_OPTIONS)
     where = f"segment {name!r}"
     method, layers = given["method"], _layers(given["layers"], where)
     if not isinstance(method, str):
@@ -219,9 +219,19 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
             raise LayerwiseError(f"{where}: {error}") from None
     if not layers:
         raise LayerwiseError(f"{where}: its layers are repeated no times; name at least one")
-    return SegmentSpec(
-        name, method, tuple(layers), plugins.options("methods", method, options, where), tuple(given.get("uses", ()))
-    )
+    made = plugins.options("methods", method, options, where)
+    return SegmentSpec(name, method, tuple(layers), made, tuple(given.get("uses", ())), _chosen(given, where))
+
+
+def _chosen(given: dict[str, Any], where: str) -> Chosen | None:
+    """Return which samples a segment selects; a variant may have made anything of it."""
+    select = given.get("select")
+    if select is None:
+        return None
+    if not isinstance(select, dict) or not isinstance(select.get("selection"), str):
+        raise LayerwiseError(f"{where}: select: {text.short(select)} is no {{selection: a name, and its options}}")
+    name = select["selection"]
+    return Chosen(name, plugins.options("selections", name, _without(select, "selection"), f"{where}: select"))
 
 
 def _layers(given: Any, where: str) -> list[str]:

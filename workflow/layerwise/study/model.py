@@ -51,14 +51,30 @@ def seed_list(given: int | list[int]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The training samples that a segment is fitted on: which module selects them, and with what options."""
+
+    selection: str
+    options: Any
+
+    def spec(self) -> dict[str, Any]:
+        """Return what determines them, for a digest."""
+        return {**self.asked(), "code": identity("selections", self.selection)}
+
+    def asked(self) -> dict[str, Any]:
+        return {"selection": self.selection, "options": changed(self.options)}
+
+
+@dataclass(frozen=True)
 class SegmentSpec:
-    """A segment as a study asks for it: method, layer words, options, and the networks it looks at."""
+    """A segment as a study asks for it: method, layer words, options, the networks it looks at, and which samples."""
 
     name: str
     method: str
     layers: tuple[str, ...]
     options: Any
     uses: tuple[str, ...] = ()
+    select: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -206,11 +222,15 @@ class Study:
         if len({p.method for p in parts}) > 1:
             said = ", ".join(f"{p.name}: {p.method}" for p in parts)
             raise LayerwiseError(f"network {path!r}: segments fitted together need one method, here {said}")
+        selects = list(dict.fromkeys(p.select for p in parts if p.select))
+        if len(selects) > 1:
+            raise LayerwiseError(f"network {path!r}: segments fitted together have one selection of samples, here several")
         return dataclasses.replace(
             parts[-1],
             name="+".join(names),
             layers=tuple(w for p in parts for w in p.layers),
             uses=tuple(u for p in parts for u in p.uses),
+            select=selects[0] if selects else None,
         )
 
     def _named(self, name: str, path: str) -> SegmentSpec:
@@ -254,6 +274,7 @@ class Study:
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
             **({"models": sorted(models)} if models else {}),
+            **({"select": segment.select.spec()} if segment.select else {}),
         }
 
     @functools.cache  # noqa: B019
@@ -281,7 +302,11 @@ class Study:
         """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
         source, options, preparation = self.dataset(dataset)
         segments = [self.segment(p) for p in prefixes(path)]
-        own = [[s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)] for s in segments]
+        own = [
+            [s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)]
+            + ([s.select.asked()] if s.select else [])
+            for s in segments
+        ]
         uses = [self.asked(dataset, u) for s in segments for u in s.uses]
         return digest_of([source, changed(options), changed(preparation), own, uses])
 
