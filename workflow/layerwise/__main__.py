@@ -272,7 +272,7 @@ def _verdicts(args: argparse.Namespace) -> None:
 
     plan = _plan(args)
     results = study_results.StudyResults(plan)
-    table = published.verdicts(plan, results.fits, results.elsewhere, results.steps)
+    table = published.verdicts(plan, results.fits, results.elsewhere, results.steps, results.probe)
     digest = made.view_digest(plan, plan.verdicts_digest())
     with made.making(plan, "verdicts", digest, [trie.home(plan.name) / "verdicts.csv"]) as (path,):
         store.write_csv(path, table)
@@ -344,7 +344,7 @@ def _show(args: argparse.Namespace) -> None:
         for path, label in networks.items():
             print(f"  {path:40} {label}")
     used = {"methods": {s.method for s in plan.segments.values()}}
-    used["selections"] = {s.select.selection for s in plan.segments.values() if s.select}
+    used["selections"] = {s.selects.selection for s in plan.segments.values() if s.selects}
     for kind, name in ((kind, name) for kind, names in used.items() for name in sorted(names)):
         print(f"\n{plugins.KINDS[kind]} {name}: {plugins.file(kind, name)}")
         for option, spelt, text in plugins.spelled_options(kind, name):

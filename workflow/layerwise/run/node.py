@@ -112,7 +112,7 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     method = plugins.load("methods", spec.method)
     if shards.size() > 1 and not getattr(method, "SHARED", False):
         raise LayerwiseError(f"network {node}: method {spec.method!r} is not shared among processes; start one alone")
-    if shards.size() > 1 and spec.select:
+    if shards.size() > 1 and spec.selects:
         raise LayerwiseError(f"network {node}: a selection of samples is not shared among processes; start one alone")
     train, valid = (
         source.held(source.inputs(study, node, split, data, on, part=split == "train")) for split in ("train", "valid")
@@ -121,11 +121,11 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     features = Features(train, valid, data.task, data.record, pixels)
     root = data.record["digest"]
     uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
-    if spec.select:
+    if spec.selects:
         again = {u: functools.partial(follow, study, dataclasses.replace(node, path=u), data, on) for u in uses}
         candidates = Candidates(features, data.train, uses, lambda path, eye: again[path](eye))
         try:
-            train = chosen(spec.select, candidates, seed=records.seed_of(node), device=on)
+            train = chosen(spec.selects, candidates, seed=records.seed_of(node), device=on)
         except LayerwiseError as error:
             raise LayerwiseError(f"network {node}: {error}") from None
         features = dataclasses.replace(features, train=train)

@@ -35,11 +35,11 @@ def _check(rows: Tensor, samples: int, what: str) -> None:
 
 def selected(spec: SegmentSpec, fitted: Fitted, features: Features, data: Dataset) -> dict[str, Any]:
     """Return what a record tells of selected samples, and ``kept_percent`` among its measures; nothing without."""
-    if spec.select is None:
+    if spec.selects is None:
         return {}
     kept, of = len(features.train), len(data.train)
     measures = {**fitted.record.get("measures", {}), "kept_percent": 100 * kept / of}
     return {
-        "selected": {"selection": spec.select.selection, "samples": kept, "of": of},
+        "selected": {"selection": spec.selects.selection, "samples": kept, "of": of},
         "record": {**fitted.record, "measures": measures},
     }

@@ -21,7 +21,7 @@ from layerwise.study.model import Chosen, SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import can_validate, read_json, read_yaml, validate
 
 MOST_LAYERS = 100_000  # of a segment, with the repeated ones
-NOT_OPTIONS = {"method", "layers", "uses", "select"}  # of a segment
+NOT_OPTIONS = {"method", "layers", "uses", "selects"}  # of a segment
 
 
 def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool = False) -> Study:
@@ -203,7 +203,13 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
     module = given.get(plugins.KINDS[kind], name)
     where = f"{plugins.KINDS[kind]} {name!r}"
     options = families.listed(_without(given, plugins.KINDS[kind], "networks" if kind == "probes" else ""), where)
-    return View(name, module, plugins.options(kind, module, options, where), tuple(given.get("networks", ())))
+    every = 0
+    if kind == "probes" and not any(f.name == "every" for f in dataclasses.fields(plugins.options_class(kind, module))):
+        every = options.pop("every", 0)  # which is of any probe that looks, and an option of those that follow
+        if type(every) is not int or every < 0:
+            raise LayerwiseError(f"{where}: every: {text.short(every)} is no number of steps")
+    made = plugins.options(kind, module, options, where)
+    return View(name, module, made, tuple(given.get("networks", ())), every)
 
 
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
@@ -225,13 +231,13 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
 
 def _chosen(given: dict[str, Any], where: str) -> Chosen | None:
     """Return which samples a segment selects; a variant may have made anything of it."""
-    select = given.get("select")
+    select = given.get("selects")
     if select is None:
         return None
     if not isinstance(select, dict) or not isinstance(select.get("selection"), str):
-        raise LayerwiseError(f"{where}: select: {text.short(select)} is no {{selection: a name, and its options}}")
+        raise LayerwiseError(f"{where}: selects: {text.short(select)} is no {{selection: a name, and its options}}")
     name = select["selection"]
-    return Chosen(name, plugins.options("selections", name, _without(select, "selection"), f"{where}: select"))
+    return Chosen(name, plugins.options("selections", name, _without(select, "selection"), f"{where}: selects"))
 
 
 def _layers(given: Any, where: str) -> list[str]:

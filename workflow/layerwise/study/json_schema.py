@@ -62,10 +62,10 @@ def study_schema() -> Schema:
     for kind, word in plugins.KINDS.items():
         if kind == "selections":  # no section of a study: a segment names one, before its method is looked at
             segment = parts["segments"]["additionalProperties"]["properties"]
-            entry, known = segment["select"], plugins.known(kind)
+            entry, known = segment["selects"], plugins.known(kind)
             definitions |= {f"{word}.{name}": _options(kind, name, entry["properties"]) for name in known}
             definitions[f"{word}.any"] = _chosen(entry, word, known)
-            segment["select"] = {"$ref": f"#/$defs/{word}.any"}
+            segment["selects"] = {"$ref": f"#/$defs/{word}.any"}
             continue
         section = parts[SECTIONS.get(kind, kind)]
         entry, known = section["additionalProperties"], plugins.known(kind)
@@ -127,9 +127,12 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
             rules = _value(hints(cls)[field.name], more)
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
+    if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
+        text = "look every so many steps of the last segment's training, which is done again; 0 looks at what came of it"
+        properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
-        rules = {"properties": {"layers": {}, "uses": {}, "select": {}, **own}, "additionalProperties": False}
+        rules = {"properties": {"layers": {}, "uses": {}, "selects": {}, **own}, "additionalProperties": False}
         properties["variants"] = {"additionalProperties": rules}
     first = (ast.get_docstring(ast.parse(plugins.file(kind, name).read_text(encoding="utf-8"))) or name).split("\n\n")[
         0

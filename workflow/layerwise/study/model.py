@@ -74,17 +74,26 @@ class SegmentSpec:
     layers: tuple[str, ...]
     options: Any
     uses: tuple[str, ...] = ()
-    select: Chosen | None = None
+    selects: Chosen | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """A probe, a figure or a table of a study: which module makes it, and with what options."""
+    """A probe, a figure or a table of a study: which module makes it, and with what options.
+
+    Parameters
+    ----------
+    networks
+        What a probe looks at, as dataset/path; all networks where empty.
+    every
+        Steps of the last segment's training after which a probe looks, over and over; 0 for what came of it alone.
+    """
 
     name: str
     module: str
     options: Any
     networks: tuple[str, ...] = ()
+    every: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +210,8 @@ class Study:
 
     def follows(self, probe: str) -> bool:
         """Tell whether a probe follows a training, rather than look at what came of it."""
-        return _defines("probes", self.probes[probe].module, "follow")
+        view = self.probes[probe]
+        return view.every > 0 or _defines("probes", view.module, "follow")
 
     def counts(self, dataset: str, path: str) -> bool:
         """Tell whether the memory of a network's training steps can be counted without its data: its method counts
@@ -222,15 +232,15 @@ class Study:
         if len({p.method for p in parts}) > 1:
             said = ", ".join(f"{p.name}: {p.method}" for p in parts)
             raise LayerwiseError(f"network {path!r}: segments fitted together need one method, here {said}")
-        selects = list(dict.fromkeys(p.select for p in parts if p.select))
-        if len(selects) > 1:
+        chosen = list(dict.fromkeys(p.selects for p in parts if p.selects))
+        if len(chosen) > 1:
             raise LayerwiseError(f"network {path!r}: segments fitted together have one selection of samples, here several")
         return dataclasses.replace(
             parts[-1],
             name="+".join(names),
             layers=tuple(w for p in parts for w in p.layers),
             uses=tuple(u for p in parts for u in p.uses),
-            select=selects[0] if selects else None,
+            selects=chosen[0] if chosen else None,
         )
 
     def _named(self, name: str, path: str) -> SegmentSpec:
@@ -274,7 +284,7 @@ class Study:
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
             **({"models": sorted(models)} if models else {}),
-            **({"select": segment.select.spec()} if segment.select else {}),
+            **({"selects": segment.selects.spec()} if segment.selects else {}),
         }
 
     @functools.cache  # noqa: B019
@@ -304,7 +314,7 @@ class Study:
         segments = [self.segment(p) for p in prefixes(path)]
         own = [
             [s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)]
-            + ([s.select.asked()] if s.select else [])
+            + ([s.selects.asked()] if s.selects else [])
             for s in segments
         ]
         uses = [self.asked(dataset, u) for s in segments for u in s.uses]
@@ -380,7 +390,8 @@ class Study:
 
     def _own(self, kind: str, name: str) -> str:
         view = self.view(kind, name)
-        return digest_of([view.module, changed(view.options), identity(kind, view.module)])
+        every = [view.every] if view.every else []
+        return digest_of([view.module, changed(view.options), identity(kind, view.module), *every])
 
 
 @functools.cache
