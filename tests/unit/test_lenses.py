@@ -55,6 +55,17 @@ def test_a_rank_of_one_of_orthogonal_rows_and_of_zeros():
         assert looked(rank, of=nn.Sequential(flat))["stable_rank"].item() == pytest.approx(expected)
 
 
+def test_blocks_of_a_model_are_depths():
+    torch.manual_seed(0)
+    model = layers.build(["torchvision vgg11_bn"], (3, 32, 32), 10)[0]
+    d = data(shape=(3, 32, 32))
+    table = looked(redundancy, d, model, k=(2,), samples=20)
+    assert table["stage"].iloc[-1] == "block (output)"
+    assert list(table["depth"]) == list(range(len(model) + 1))
+    z = layers.apply(model[:3], d.train.x)
+    assert table["features"].iloc[3] == z[0].numel()
+
+
 def test_every_weight_of_a_model_s_blocks_counts_and_no_norm_s():
     torch.manual_seed(0)
     model = nn.Sequential(*(b.module for b in zoo.run(parse("torchvision resnet18 1-2"), (3, 32, 32), 10)))

@@ -29,7 +29,7 @@ def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, 
     One row a weight: layer (1 is the lowest), name (of the parameter in the network), outputs, inputs (of the matrix),
     frobenius and largest (its norm, its largest singular value), stable_rank (0 where all weights are).
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, weight in network.named_parameters():
         if name.rpartition(".")[2].endswith("weight") and weight.ndim > 1:
             row = {"layer": len(rows) + 1, "name": name, "outputs": len(weight), "inputs": weight[0].numel()}

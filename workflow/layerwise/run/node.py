@@ -141,9 +141,7 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     return fitting, features
 
 
-def follow(
-    study: Study, node: Node, data: Dataset, on: torch.device, eye: Callable[[nn.Module, int], None]
-) -> None:
+def follow(study: Study, node: Node, data: Dataset, on: torch.device, eye: Callable[[nn.Module, int], None]) -> None:
     """Fit the last segment of a node again, under an eye on the whole network."""
     fitting, _ = prepared(study, node, data, on)
     root, parent = data.record["digest"], node.parent

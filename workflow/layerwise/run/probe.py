@@ -30,7 +30,9 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
     seed = records.seed_of(node)
     if view.every or hasattr(module, "follow"):
         if view.every:
-            glances = Glances(functools.partial(module.look, data=data, options=options, seed=seed, device=on), view.every)
+            glances = Glances(
+                functools.partial(module.look, data=data, options=options, seed=seed, device=on), view.every
+            )
             nodes.follow(study, node, data, on, glances)
             table = glances.table()
         else:

@@ -5,8 +5,8 @@ documents it) and
 
     def select(candidates: Candidates, options: Options, *, seed: int, device: torch.device) -> Tensor
 
-which returns the rows to keep, ``(n,)`` int64. A segment names it under ``selects``; the fit then sees those rows of what
-goes into the segment, in their order, at whatever depth. Scores, the segments after it and validation are of all rows.
+which returns the rows to keep, ``(n,)`` int64. A segment names it under ``selects``; the fit then sees those rows of
+what goes into the segment, in their order, at whatever depth. Scores, the segments after it and validation are of all.
 As for methods, ``Options`` must stand on the standard library, `layerwise.errors` and `layerwise.options` alone.
 """
 

@@ -29,7 +29,9 @@ def select(candidates: Candidates, options: Options, *, seed: int, device: torch
     """Return the rows with the largest errors; LayerwiseError for values, and where no network is named."""
     demand(candidates, "el2n")
     samples, task = candidates.samples, candidates.features.task
-    errors = [error(layers.apply(net, samples.x, device=device), samples.y, task) for net in candidates.networks.values()]
+    errors = [
+        error(layers.apply(net, samples.x, device=device), samples.y, task) for net in candidates.networks.values()
+    ]
     return highest(torch.stack(errors).mean(0), options.keep, seed)
 
 

@@ -128,7 +128,9 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
     if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
-        text = "look every so many steps of the last segment's training, which is done again; 0 looks at what came of it"
+        text = (
+            "look every so many steps of the last segment's training, which is done again; 0 looks at what came of it"
+        )
         properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}

@@ -234,7 +234,9 @@ class Study:
             raise LayerwiseError(f"network {path!r}: segments fitted together need one method, here {said}")
         chosen = list(dict.fromkeys(p.selects for p in parts if p.selects))
         if len(chosen) > 1:
-            raise LayerwiseError(f"network {path!r}: segments fitted together have one selection of samples, here several")
+            raise LayerwiseError(
+                f"network {path!r}: segments fitted together have one selection of samples, here several"
+            )
         return dataclasses.replace(
             parts[-1],
             name="+".join(names),
