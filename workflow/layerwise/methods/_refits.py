@@ -2,8 +2,9 @@
 
 With ``decision_by: ridge`` the affine layer that ends a decision block is no parameter of the training. Before each
 epoch it is the ridge regression of the targets on the features below it as they are then (the best one by generalised
-cross-validation), and it stays fixed while the epoch trains what lies below. The two are solved for in turn; neither a
-gradient nor a state of the optimiser is held for the affine layer, and the sums do not grow with the samples.
+cross-validation), and it stays fixed while the epoch trains what lies below by the same squared error. The two are solved
+for in turn; neither a gradient nor a state of the optimiser is held for the affine layer, and the sums do not grow with
+the samples.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from layerwise.maths.linalg import Gram, ridge
 Pass = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 COPIES = 4  # of the second moments: sums, equations, symmetrised, vectors
 
-SCALE = 1.0
 
 
 def matrix(task: Task, targets: Tensor, dtype: torch.dtype) -> Tensor:
@@ -27,6 +27,14 @@ def matrix(task: Task, targets: Tensor, dtype: torch.dtype) -> Tensor:
     if task.kind == "onehot" and targets.dim() == 1:
         return task.targets(targets, dtype)
     return torch.where(targets > 0, 1.0, -1.0).to(dtype) if task.kind == "signs" else targets
+
+
+def squared_error(task: Task, scores: Tensor, targets: Tensor) -> Tensor:
+    """Return what the regression minimises, and what lies below it is trained by: summed over columns, a mean over rows.
+
+    Its gradients are of the size of those of the cross-entropy, and go with the same learning rates.
+    """
+    return (scores - matrix(task, targets, scores.dtype)).square().sum(dim=1).mean()
 
 
 @torch.no_grad()
@@ -43,7 +51,7 @@ def refit(module: nn.Sequential, samples: Pass, task: Task) -> float:
     features = nn.Sequential(*below)
     gram = Gram(head.in_features, head.out_features, head.weight.device)
     for z, targets in samples():
-        gram.add(features(z), SCALE * matrix(task, targets, z.dtype))
+        gram.add(features(z), matrix(task, targets, z.dtype))
     found = ridge(gram)
     head.weight.copy_(found.weight)
     assert head.bias is not None

@@ -164,7 +164,7 @@ class Builder:
         training = loop.Training(
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,
-            loss=lambda z, t: self.loss(module(z), t),
+            loss=lambda z, t: self._loss(head, module(z), t),
             batches=inputs,
             optimizer=optimizer(o.optimizer, parameters, lr, momentum=o.momentum, weight_decay=weight_decay),
             epochs=epochs,
@@ -182,6 +182,11 @@ class Builder:
         }
         row |= {"decision_by": o.decision_by} if head is not None else {}
         return Window(first, last, feed, trained, decision, words, inputs, own, training, dropout, head, row)
+
+    def _loss(self, head: nn.Linear | None, scores: Tensor, targets: Tensor) -> Tensor:
+        if head is None:
+            return self.loss(scores, targets)
+        return _refits.squared_error(self.samples.task, scores, targets)
 
     def _prepare(
         self, module: nn.Sequential, inputs: Inputs, dropout: nn.Dropout | None, head: nn.Linear | None, epoch: int
@@ -250,10 +255,10 @@ class Builder:
 
     def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
         """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""
-        task, shape = self.samples.task, self.samples.shape
+        task, shape, head = self.samples.task, self.samples.shape, fixed(module)
 
         def loss(scores: Tensor, labels: Tensor) -> Tensor:
-            return self.loss(scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
+            return self._loss(head, scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
 
         try:
             found = memory.step(
@@ -268,7 +273,7 @@ class Builder:
         except zoo.NO_RUN as error:  # of layers that go by numbers, which fake tensors do not have
             said = " ".join(str(error).split())[:160]
             raise LayerwiseError(f"method 'local': the memory of a step cannot be counted ({said})") from None
-        if (head := fixed(module)) is None:
+        if head is None:
             return found
         return replace(found, peak=max(found.peak, found.parameters + found.optimiser + _refits.bytes_of(head)))
 

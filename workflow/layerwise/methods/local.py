@@ -53,8 +53,9 @@ class Options(Bounded):
     """Layer words of the decision block; empty for one that is searched for by `memory`."""
     decision_by: Literal["gradient", "ridge"] = "gradient"
     """What fits the affine layer that ends a decision block: gradients, or ridge regression on the features below it,
-    refitted before each epoch and fixed in it, so that no gradient of it is held. The sums of d features take
-    32 d^2 bytes: average them first. The last window has the model's own head, which gradients train."""
+    refitted before each epoch and fixed in it, so that no gradient of it is held; its squared error then trains the
+    window, whatever `loss` says. The sums of d features take 32 d^2 bytes: average them first. The last window has the
+    model's own head, which gradients train by `loss`."""
     memory: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the memory of the whole model's training step that a window's step may take, by which the decision
     block is searched for: as many 3x3 convolutions as fit, as wide as fits, a global average, an affine layer."""
