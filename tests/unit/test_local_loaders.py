@@ -189,6 +189,20 @@ def test_no_pass_holds_the_batches_of_another():
     assert max(most) <= 3
 
 
+def test_weights_that_want_no_gradient_stay_as_they_are():
+    model = network()
+    model[0].requires_grad_(False)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    module = train(model, loader(), device="cpu", weight_decay=0.1, **SHORT).module
+    assert {n for n, w in module.named_parameters() if torch.equal(w, before[n])} == {"0.weight", "0.bias"}
+    assert [w.requires_grad for w in module[0].parameters()] == [False, False]
+
+
+def test_lazy_layers_take_their_widths_from_the_first_batch():
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(3))
+    assert train(lazy, loader(), device="cpu", epochs=1).module[-1].in_features == 64
+
+
 def test_one_score_tells_two_classes_apart():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
     given = loader(classes=2)
@@ -231,6 +245,9 @@ MISTAKES = {
     "other shape": ({"loader": [(X, Y), (X[..., :7], Y)]}, "samples of shape (1, 8, 7), and (1, 8, 8) before"),
     "other valid": ({"valid": [(X[..., :7], Y)]}, "valid, batch 1: samples of shape (1, 8, 7)"),
     "wrong layer": ({"model": wide()}, "layer 3 of the model, Conv2d, cannot take samples of shape (4, 6, 6)"),
+    "wrong block": ({"model": Residual(), "loader": [(X.repeat(1, 2, 1, 1), Y)]}, "block 1 of the model cannot take"),
+    "no model": ({"model": 5}, "model is int: give a torch module"),
+    "one class": ({"model": WORDS, "classes": 1}, "say how many classes there are"),
     "no scores": ({"model": network()[:4]}, "the model ends in (4, 4, 4) numbers a sample, not in a score a class"),
     "tuple": ({"model": nn.Sequential(nn.Flatten(), nn.LSTM(64, 3))}, "LSTM, gives tuple, not a tensor"),
     "dropout": ({"model": Residual(dropout=True)}, "calls the function dropout in its forward"),
@@ -250,13 +267,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("given", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line(given, said):
+def test_a_mistake_is_one_line(given, said, capfd):
     how = {"model": network(), "loader": batches(X, Y), "valid": None, "device": "cpu", "epochs": 1, **given}
     how["model"] = copy.deepcopy(how["model"])
     with pytest.raises(LayerwiseError) as caught:
         train(how.pop("model"), how.pop("loader"), how.pop("valid"), **how)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_example_runs():

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from layerwise.contract import Hooks, Split
+from layerwise.contract import Hooks, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop, losses
 from layerwise.gradient.batches import Batches
 from layerwise.gradient.optimisers import load_state_tensors, optimizer, state_tensors
+from layerwise.gradient.validation import validation
 
 EPOCHS, STEPS = 6, 4
 
@@ -257,3 +258,20 @@ def test_every_loss_by_name_gives_a_loss_and_targets():
     for name in losses.LOSSES:
         loss, targets = losses.loss_of(name, Task("onehot", 3, ("a", "b", "c")))
         assert loss(torch.zeros(2, 3), targets(torch.tensor([0, 2]))).shape == ()
+
+
+@pytest.mark.parametrize("kind", ["onehot", "signs", "values"])
+def test_a_validation_in_batches_is_that_of_the_whole(kind):
+    generator = torch.Generator().manual_seed(0)
+    task = Task(kind, 1 if kind == "signs" else 3, () if kind == "values" else ("a", "b", "c"))
+    scores = torch.randn(50, task.outputs, generator=generator)
+    y = torch.randn(50, 3, generator=generator) if kind == "values" else torch.arange(50) % (task.outputs + 1)
+    whole = validation(task, lambda: [(scores, y)])
+    parts = validation(task, lambda: zip(scores.split(7), y.split(7), strict=True))
+    if kind == "values":
+        assert whole.measure() == (scores - y).double().square().mean().item()
+        assert (whole.column, whole.more_is_better) == ("valid_mse", False)
+        assert parts.measure() == pytest.approx(whole.measure(), rel=1e-12)
+    else:
+        assert whole.measure() == 100 * (task.labels(scores) == y).double().mean().item() == parts.measure()
+        assert (whole.column, whole.more_is_better) == ("valid_accuracy", True)

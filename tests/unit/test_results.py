@@ -160,3 +160,34 @@ def test_the_digest_of_a_seed_is_its_own(tiny):
     digests = [records.read_fit(tiny.study, n, tiny.data("digits").record["digest"])["digest"]
                for n in tiny.study.nodes() if n.dataset == "digits"]  # fmt: skip
     assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize(
+    ("measures", "says"),
+    [
+        ({"bits_sent": 3.5, "epochs_to_best": 4}, ""),
+        ({"seed": 1.0}, "'seed' of method 'sgd' is a column of fits.csv"),
+        ({"test_accuracy": 99.0}, "'test_accuracy' of method 'sgd' is a column of fits.csv"),
+        ({"bits_sent": "many"}, "'bits_sent' of method 'sgd' is 'many', which is no number"),
+        ({"bits_sent": True}, "is True, which is no number"),
+    ],
+)
+def test_measures_of_a_record_are_columns(tiny, monkeypatch, measures, says):
+    """Before the digest, and only where some fit has them."""
+    plain = collect.collect(tiny.study)
+    read = collect.read_fit
+
+    def with_measures(study, node, root):
+        fit = read(study, node, root)
+        has = node.path == "c4+head" and node.seed == 1
+        return {**fit, "record": {**fit["record"], "measures": measures}} if has else fit
+
+    monkeypatch.setattr(collect, "read_fit", with_measures)
+    if says:
+        with pytest.raises(LayerwiseError, match=says):
+            collect.collect(tiny.study)
+        return
+    fits = collect.collect(tiny.study)
+    assert list(fits) == [*list(plain)[:-1], *measures, "digest"]
+    assert fits["bits_sent"].dropna().tolist() == [3.5] * int((plain["path"] == "c4+head").sum() / 2)
+    pd.testing.assert_frame_equal(fits[list(plain)], plain)

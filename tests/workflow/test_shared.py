@@ -36,7 +36,7 @@ def test_a_method_that_is_not_shared_is_refused(workplace: Workplace):
     workplace.unfit("mlp")
     done = workplace.run(sys.executable, *TWO, "mlp", "--seeds", "0", check=False)
     assert done.returncode
-    assert "layerwise: network digits/seed0/mlp: method 'sgd' is not shared among processes; start one" in done.stderr
+    assert "layerwise: network digits/seed0/mlp: method 'sgd': 2 processes share a fit whose 'workers'" in done.stderr
     assert not (workplace.node("mlp") / "fit.json").exists()
 
 

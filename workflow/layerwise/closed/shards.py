@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -46,15 +47,30 @@ def rank() -> int:
 def add(*tensors: Tensor) -> None:
     """Replace each tensor by its sum over the processes; LayerwiseError on all that are left where one ended."""
     for tensor in tensors if size() > 1 else ():
-        try:
+        with _together():
             distributed.all_reduce(tensor)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            raise LayerwiseError(
-                f"process {rank()} of {size()}: another process of this fit ended, or cannot be reached; see what it "
-                "said, and run the same command again"
-            ) from None
+
+
+def told(thing: Any) -> list[Any]:
+    """Return what each process has to tell, by its number; LayerwiseError on all that are left where one ended."""
+    things = [thing] * size()
+    if size() > 1:
+        with _together():
+            distributed.all_gather_object(things, thing)
+    return things
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        raise LayerwiseError(
+            f"process {rank()} of {size()}: another process of this fit ended, or cannot be reached; see what it "
+            "said, and run the same command again"
+        ) from None
 
 
 def total(count: int, device: torch.device) -> int:

@@ -88,7 +88,7 @@ class NetworkClassifier(ClassifierMixin, Predictor):
 
 
 def _has_probabilities(estimator: Any) -> bool:
-    return estimator.loss != "mse"
+    return estimator.loss in ("auto", "cross_entropy", "exp_ga")  # whose outputs are probabilities, up to a factor
 
 
 class GradientClassifier(NetworkClassifier):
@@ -98,7 +98,10 @@ class GradientClassifier(NetworkClassifier):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``; not with loss mse."""
+        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``.
+
+        There are some with the losses auto, cross_entropy and exp_ga.
+        """
         scores = self._apply(X)
         if len(self.classes_) == 2:
             scores = torch.cat([torch.zeros_like(scores), scores], dim=1)  # logistic is softmax of (0, score)

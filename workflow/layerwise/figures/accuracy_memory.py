@@ -112,10 +112,10 @@ def _label(ax: Axes, points: dict[str, tuple[float, float]]) -> None:
 def caption(results: StudyResults, options: Options) -> str:
     _, out = ran(results, [options.dataset])
     return (
-        f"{options.split.capitalize()} accuracy on {options.dataset} against the memory of the largest training step of "
-        "a network, of all its windows, in % of a step that trains the whole model at the same batch and optimiser "
-        f"(backpropagation: 100): {over_seeds(results, options.dataset)}. Memory is counted on fake tensors, the frozen "
-        "blocks below and what a ridge head sums up among it. The grey line is the front: what no network with as "
-        f"little memory exceeds. A colour is a method.{out} "
+        f"{options.split.capitalize()} accuracy on {options.dataset} against the memory of the largest training step "
+        "of a network, of all its windows, in % of a step that trains the whole model at the same batch and optimiser "
+        f"(backpropagation: 100): {over_seeds(results, options.dataset)}. Memory is counted on fake tensors, and "
+        "includes the frozen blocks below and the sums of a ridge head. The grey line is the front: no network with as "
+        f"little memory lies above it. A colour is a method.{out} "
         f"{provenance(results, 'fits.csv', 'networks/*/fit.json')}"
     )

@@ -241,12 +241,29 @@ def _sgd() -> Iterator[Case]:
         {"loss": "mse"},
         {"loss": "cross_entropy"},
         {"init": "glorot"},
+        *({"loss": loss, "lr": 0.0005} for loss in ("half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga")),
+        {"loss": "exp_ga", "lr": 0.0005, "target_low": 0.5, "target_high": 3.0, "alpha": 0.5},
+        {"loss": "pow3_ga", "lr": 0.0005, "target_low": -2.0, "target_high": 8.0, "alpha": 0.01, "beta": 0.1},
         {"augment": ("crop", "flip", "cutout")},
         {"augment": ("autoaugment",)},
         {"augment": ("autoaugment svhn", "cutout")},
     )
     yield Case("sgd", CONV, {**short, "init": "used"}, uses=CONV)
     yield Case("sgd", CONV, short, dtype="float64")
+    yield from _each(
+        "sgd",
+        CONV,
+        {**short, "exchange": "float32"},
+        {"exchange": "entropy 5"},
+        {"exchange": "entropy 2 of 8"},
+        {"exchange": "fixed 4 changes"},
+        {"exchange": "groups 4 of 32"},
+        {"exchange": "float8 4"},
+        {"exchange": "float8 5"},
+        {"exchange": "top 0.1 changes"},
+        {"exchange": "rank 2"},
+        {"exchange": "entropy 5", "workers": 3},
+    )
     yield from _each("sgd", CONV, {"epochs": 6, "batch": 16, "lr": 0.2}, {"patience": 1}, valid=True)
     long = {"epochs": 12, "batch": 16, "lr": 0.2}  # an epoch after the first pause is better than those before it
     yield from _each("sgd", DENSE, long, {"patience": 1}, {"patience": 2}, data="values", valid=True)

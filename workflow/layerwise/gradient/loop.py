@@ -167,18 +167,7 @@ class Training:
         done = len(self.history)
         self.prepare(done)
         lr = self.rate(done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.module.train()
-        total = torch.zeros((), device=self.device, dtype=torch.float64)  # stays there: reading it would wait
-        for step, (x, t) in enumerate(self.batches, done * len(self.batches) + 1):
-            self.optimizer.zero_grad()
-            loss = self.loss(x, t)
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(x)
-            self._watch(hooks, step)
-        row = {"epoch": done + 1, "lr": lr, "train_loss": total.item() / self.batches.samples}
+        row = {"epoch": done + 1, "lr": lr, **self._pass(lr, hooks)}
         if isfinite(row["train_loss"]) and self.validation is not None:
             row[self.validation.column] = self.validation.measure()
         if not all(isfinite(value) for value in row.values()):
@@ -186,6 +175,21 @@ class Training:
         self.history.append(row)
         if self.patience and self.best_epoch == done + 1:
             self.best = {k: v.clone() for k, v in self.module.state_dict().items()}
+
+    def _pass(self, lr: float, hooks: Hooks) -> dict[str, float]:
+        """Take a step on every batch; returns what the history has to say of it, ``train_loss`` first."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.module.train()
+        total = torch.zeros((), device=self.device, dtype=torch.float64)  # stays there: reading it would wait
+        for step, (x, t) in enumerate(self.batches, len(self.history) * len(self.batches) + 1):
+            self.optimizer.zero_grad()
+            loss = self.loss(x, t)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach() * len(x)
+            self._watch(hooks, step)
+        return {"train_loss": total.item() / self.batches.samples}
 
     def _has_stalled(self) -> bool:
         best = self.best_epoch
@@ -210,14 +214,12 @@ class Training:
     def state(self) -> dict[str, Tensor]:
         """Return all that the rest of the run depends on, beside the history, as tensors of its own."""
         state = {
-            **_prefixed("weights.", self.module.state_dict()),
-            **_prefixed("best.", self.best),
-            **_prefixed("optimizer.", state_tensors(self.optimizer)),
+            **prefixed("weights.", self.module.state_dict()),
+            **prefixed("best.", self.best),
+            **prefixed("optimizer.", state_tensors(self.optimizer)),
             "random.batches": self.batches.generator.get_state(),
-            "random.cpu": torch.get_rng_state(),
+            **prefixed("random.", random_state(self.device)),
         }
-        if self.device.type == "cuda":
-            state["random.cuda"] = torch.cuda.get_rng_state(self.device)
         return {k: v.detach().clone() for k, v in state.items()}
 
     def resume(self, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
@@ -226,9 +228,7 @@ class Training:
         self.best = {k: v.to(self.device) for k, v in under("best.", tensors).items()}
         load_state_tensors(self.optimizer, under("optimizer.", tensors))
         self.batches.generator.set_state(tensors["random.batches"].cpu())
-        torch.set_rng_state(tensors["random.cpu"].cpu())
-        if "random.cuda" in tensors and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.device)
+        set_random_state(under("random.", tensors), self.device)
         self.history = list(notes["history"])
 
 
@@ -249,9 +249,22 @@ def part(hooks: Hooks, saved: State | None, around: State) -> Hooks:
         return saved and (under("part.", saved[0]), saved[1]["part"])
 
     def save(tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-        hooks.save({**around[0], **_prefixed("part.", tensors)}, {**around[1], "part": notes})
+        hooks.save({**around[0], **prefixed("part.", tensors)}, {**around[1], "part": notes})
 
     return Hooks(load, save, hooks.watch)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the global generators that a training on a device draws from."""
+    return {"cpu": torch.get_rng_state()} | (
+        {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    )
+
+
+def set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"].cpu())
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def kept_generators(device: torch.device) -> AbstractContextManager[None]:
@@ -259,7 +272,7 @@ def kept_generators(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + key: value for key, value in tensors.items()}
 
 

@@ -41,8 +41,8 @@ def take_over(module: nn.Sequential, uses: Mapping[str, nn.Module], name: str) -
     own, theirs = ([[tuple(t.shape) for t in m.state_dict().values()] for m in each] for each in (mine, given))
     if not theirs or own[: len(theirs)] != theirs:
         raise LayerwiseError(
-            f"{name}: init: used: the weights of {path!r} are of the shapes {theirs}, and the segment's of {own}: use a "
-            "network of the same layers, or of the lowest of them"
+            f"{name}: init: used: the weights of {path!r} are of the shapes {theirs}, and the segment's of {own}: "
+            "use a network of the same layers, or of the lowest of them"
         )
     for layer, other in zip(mine, given, strict=False):
         layer.load_state_dict(other.state_dict())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +74,8 @@ def train(
     model
         An nn.Sequential, whose layers make blocks that each begin with a layer with weights (nest layers that are to
         stay together); another nn.Module, which torch.fx cuts where one tensor alone is alive; the name of a model,
-        such as ``"vgg13_bn"`` or ``"timm efficientnet_b0"``; or layer words. A module is trained as it stands, its
-        weights first and in place.
+        such as ``"vgg13_bn"`` or ``"timm efficientnet_b0"``; or layer words. A module is trained in place,
+        from the weights that it has; those that want no gradient stay.
     loader
         Gives batches ``(x, y)``: floats ``(n, *shape)``, and numbers of classes ``(n,)``. Its length need not be known.
     valid
@@ -111,9 +113,9 @@ def train(
         torch.manual_seed(seed)
         parts, words = _parts(model, tuple(x.shape[1:]), _classes(classes, loader))
         dtype = x.dtype if words and x.dtype == torch.float64 else layers.dtype_of(nn.Sequential(*parts))
-        module = layers.for_images(nn.Sequential(*parts).to(where, dtype))
-        sample = x[:1].to(where, dtype)
+        module, sample = nn.Sequential(*parts).to(where, dtype), x[:1].to(where, dtype)
         task = _task(_outputs(module, sample), classes)
+        module = layers.for_images(module)
         for each in (train_loader, valid_loader):
             if each is not None:
                 each.classes, each.shape = len(task.classes), tuple(x.shape[1:])
@@ -150,8 +152,12 @@ def _parts(
         return list(model), []
     if isinstance(model, nn.Module):
         return _cut(model), []
+    if not isinstance(model, (str, tuple, list)):
+        raise LayerwiseError(
+            f"model is {type(model).__name__}: give a torch module, the name of a model, or layer words"
+        )
     words = [model if set(model) & {" ", "."} else f"torchvision {model}"] if isinstance(model, str) else list(model)
-    if classes is None:
+    if classes is None or classes < 2:
         raise LayerwiseError("say how many classes there are, as classes=10: a model in words has as many outputs")
     if not layers.ends_in_scores(words):
         raise LayerwiseError("the layers do not end in a score a class: end them in 'dense outputs', or in a model")
@@ -178,10 +184,12 @@ def _outputs(module: nn.Sequential, sample: Tensor) -> int:
     """Return how many scores the layers give; LayerwiseError where one cannot take what it is given."""
     z: Any = sample
     for number, layer in enumerate(module.eval(), 1):
-        name = f"layer {number} of the model, {type(layer).__name__},"
+        cut = isinstance(layer, fx.GraphModule)
+        name = f"block {number} of the model" if cut else f"layer {number} of the model, {type(layer).__name__},"
         shape = tuple(z.shape[1:])
         try:
-            z = layer(z)
+            with contextlib.redirect_stderr(io.StringIO()):  # torch.fx prints a traceback beside what it raises
+                z = layer(z)
         except zoo.NO_RUN as error:
             said = " ".join(str(error).split())[:160]
             raise LayerwiseError(f"{name} cannot take samples of shape {shape} ({said}): mend model or data") from None

@@ -27,12 +27,14 @@ class LocalTraining:
     Parameters
     ----------
     module
-        The layers, which end in scores, of the type and on the device of the samples.
+        The layers, which end in scores, of the type and on the device of the samples. Weights that want no gradient
+        are left as they are.
     """
 
     def __init__(self, module: nn.Sequential, samples: Samples, options: Any, seed: int) -> None:
-        self.module, self.samples, self.options, self.seed = module.requires_grad_(True), samples, options, seed
+        self.module, self.samples, self.options, self.seed = module, samples, options, seed
         loss, targets = loss_of(options.loss, samples.task, samples.sample.dtype)
+        self.frozen = {id(weight) for weight in module.parameters() if not weight.requires_grad}
         self.windows = Builder(module, samples, options, seed, loss, targets).windows()
 
     def run(self, hooks: Hooks) -> None:
@@ -71,9 +73,14 @@ class LocalTraining:
     def _enter(self, mine: Window) -> None:
         """Freeze all but a window, and let its batches come from the layers before it."""
         self.module.requires_grad_(False)
-        for layer in (*mine.trained, *mine.decision):
-            layer.requires_grad_(layer is not mine.head)
+        self._learn(*mine.trained, *mine.decision)
+        if mine.head is not None:
+            mine.head.requires_grad_(False)
         mine.inputs.enter(nn.Sequential(*mine.feed))
+
+    def _learn(self, *parts: nn.Module) -> None:
+        for weight in (weight for layer in parts for weight in layer.parameters()):
+            weight.requires_grad_(id(weight) not in self.frozen)
 
     def _settle(self, mine: Window) -> None:
         """Take statistics of batch normalisation anew where inputs were dropped to the end, and refit a ridge head."""
@@ -131,7 +138,13 @@ class LocalTraining:
         return pick(self.windows, key=lambda mine: mine.row[measured.column])
 
     def record(self) -> dict[str, Any]:
-        """Return the rows of the windows, the last block that is kept, and the history, as JSON."""
+        """Return the rows of the windows, the last block that is kept, and the history, as JSON.
+
+        Its measures are that block, and the share of the whole model's step that the largest window with a decision
+        block takes.
+        """
+        shares = [mine.row["memory_share"] for mine in self.windows if mine.words and "memory_share" in mine.row]
+        largest = {"memory_percent": 100 * max(shares)} if shares else {}
         history = [{"window": i, **row} for i, mine in enumerate(self.windows, 1) for row in mine.training.history]
         return {
             "blocks": [mine.row for mine in self.windows],
@@ -139,6 +152,7 @@ class LocalTraining:
             "history": history,
             "epochs": len(history),
             "steps": sum(len(mine.training.history) * len(mine.inputs) for mine in self.windows),
+            "measures": {"peak_block": self.best().last, **largest},
         }
 
     def network(self) -> tuple[nn.Sequential, int, Sequence[str]]:
@@ -147,5 +161,6 @@ class LocalTraining:
         The last is the words of the decision block.
         """
         mine = self.best()
-        module = mine.network.requires_grad_(True).eval()
+        module = mine.network.eval()
+        self._learn(module)
         return module, len(mine.feed) + len(mine.trained), mine.words

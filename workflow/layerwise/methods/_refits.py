@@ -1,10 +1,9 @@
-"""What a window computes from one clean pass over its samples, without a gradient: an affine layer, and statistics.
+"""What a window computes from a clean pass over its samples, without a gradient: an affine layer, and statistics.
 
 With ``decision_by: ridge`` the affine layer that ends a decision block is no parameter of the training. Before each
-epoch it is the ridge regression of the targets on the features below it as they are then (the best one by generalised
-cross-validation), and it stays fixed while the epoch trains what lies below by the same squared error. The two are solved
-for in turn; neither a gradient nor a state of the optimiser is held for the affine layer, and the sums do not grow with
-the samples.
+epoch it is the ridge regression of the targets on the features below it as they are then, its strength by generalised
+cross-validation, and it stays fixed while the epoch trains what lies below on the same squared error. Neither a gradient nor a state of the optimiser is held for that layer, and its sums do not grow with the
+samples.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ Pass = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 COPIES = 4  # of the second moments: sums, equations, symmetrised, vectors
 
 
-
 def matrix(task: Task, targets: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the target matrix ``(n, outputs)`` of what a loss takes: labels, columns of 0 and 1, or that matrix."""
     if task.kind == "onehot" and targets.dim() == 1:
@@ -30,11 +28,12 @@ def matrix(task: Task, targets: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def squared_error(task: Task, scores: Tensor, targets: Tensor) -> Tensor:
-    """Return what the regression minimises, and what lies below it is trained by: summed over columns, a mean over rows.
+    """Return half of what the regression minimises: summed over columns, a mean over rows.
 
-    Its gradients are of the size of those of the cross-entropy, and go with the same learning rates.
+    Its gradient at the scores is their error, as that of the cross-entropy is the error of the probabilities: the same
+    learning rates serve.
     """
-    return (scores - matrix(task, targets, scores.dtype)).square().sum(dim=1).mean()
+    return (scores - matrix(task, targets, scores.dtype)).square().sum(dim=1).mean() / 2
 
 
 @torch.no_grad()

@@ -90,11 +90,6 @@ def blocks_of(module: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return result
 
 
-def fixed(module: nn.Module) -> nn.Linear | None:
-    """Return the affine layer among the layers that no gradient trains, if there is one."""
-    return next((m for m in module.children() if isinstance(m, nn.Linear) and not m.weight.requires_grad), None)
-
-
 class Builder:
     """Makes the windows of a network; `options` are those of ``local``.
 
@@ -147,9 +142,9 @@ class Builder:
         trained = [layer for block in self.blocks[first : None if ends else last] for layer in block]
         decision, words = (nn.Sequential(), ()) if ends else self._decision(number, feed, trained)
         parts = [*trained, *decision]
-        row = self._memory(nn.Sequential(*parts), feed)
+        head = self._head(decision)
+        row = self._memory(nn.Sequential(*parts), feed, head)
         dropout = nn.Dropout(o.input_dropout) if o.input_dropout else None
-        head = fixed(decision)
         if dropout is not None:
             parts.insert(0, dropout)
         if o.gradient_dropout and not ends:
@@ -215,19 +210,22 @@ class Builder:
                 (o.memory + _decision.SLACK) * self._whole,
                 o.max_width,
                 o.max_convolutions,
-                lambda module: self._count(self._held(module.to(sample.dtype)), feed),
+                lambda module: self._count(module.to(sample.dtype), feed, self._head(module)),
             )
             if not self.nearest:
                 _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
         with torch.random.fork_rng(devices=[]), sample.device if sample.is_meta else contextlib.nullcontext():
             torch.manual_seed(self.seed + 7919 * (number + 1))
             decision, words = layers.build(words, shape, outputs)
-        return self._held(layers.for_images(decision.to(sample.device, sample.dtype))), words
+        return layers.for_images(decision.to(sample.device, sample.dtype)), words
 
-    def _held(self, module: nn.Sequential) -> nn.Sequential:
-        """Hold the affine layer that ends a module fixed, where ridge regression fits it."""
-        module[-1].requires_grad_(self.options.decision_by == "gradient")
-        return module
+    def _head(self, module: nn.Sequential) -> nn.Linear | None:
+        """Return the affine layer that ends a decision block, held fixed, where ridge regression fits it; else None."""
+        if self.options.decision_by == "gradient" or not len(module):
+            return None
+        head = module[-1].requires_grad_(False)
+        assert isinstance(head, nn.Linear)
+        return head
 
     def _shape(self, below: Sequence[nn.Module]) -> tuple[int, ...]:
         """Return the shape of one sample behind the lowest layers."""
@@ -235,10 +233,10 @@ class Builder:
 
     # ------------------------------------------------------------ memory
 
-    def _memory(self, module: nn.Module, feed: Sequence[nn.Module]) -> dict[str, Any]:
+    def _memory(self, module: nn.Module, feed: Sequence[nn.Module], head: nn.Linear | None) -> dict[str, Any]:
         """Return what a step of a window takes, without its dropouts; nothing where that cannot be counted."""
         try:
-            peak = self._count(module, feed).peak
+            peak = self._count(module, feed, head).peak
             return {"memory_bytes": peak, "memory_share": round(peak / self._whole, 4)}
         except LayerwiseError:
             return {}
@@ -250,12 +248,12 @@ class Builder:
         shape, outputs = self._shape([*window.feed, *window.trained]), self.samples.task.outputs
         with torch.device("meta"):
             decision, _ = layers.build(_decision.words(shape, 0, 0), shape, outputs)
-        module = self._held(nn.Sequential(*window.trained, *decision.to(self.samples.sample.dtype)))
-        return round(self._count(module, window.feed).peak / self._whole, 4)
+        module = nn.Sequential(*window.trained, *decision.to(self.samples.sample.dtype))
+        return round(self._count(module, window.feed, self._head(decision)).peak / self._whole, 4)
 
-    def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
+    def _count(self, module: nn.Module, feed: Sequence[nn.Module], head: nn.Linear | None = None) -> memory.Memory:
         """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""
-        task, shape, head = self.samples.task, self.samples.shape, fixed(module)
+        task, shape = self.samples.task, self.samples.shape
 
         def loss(scores: Tensor, labels: Tensor) -> Tensor:
             return self._loss(head, scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))

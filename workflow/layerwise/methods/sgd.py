@@ -7,18 +7,23 @@ same number of threads, also when the fit was interrupted and went on from what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields, replace
+from math import inf
 from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
+from layerwise.closed import shards
+from layerwise.coding.coders import coder
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.augment import Augmented
 from layerwise.gradient.batches import batch_sizes, normalises
-from layerwise.gradient.loop import Training, kept_generators
-from layerwise.gradient.losses import loss_of
+from layerwise.gradient.exchange import Exchange, Worker, parts, seed_of
+from layerwise.gradient.loop import Training, kept_generators, random_state
+from layerwise.gradient.losses import CANONICAL, loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.validation import Scored, validation
@@ -26,6 +31,8 @@ from layerwise.gradient.weights import glorot_, take_over
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
 from layerwise.options import Bounded, File, Ge, Gt, Le, Lt
+
+SHARED = True  # where workers exchange weights
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,18 @@ class Options(Bounded):
     """Epochs after which the schedule `multistep` reduces the learning rate."""
     gamma: Annotated[float, Gt(0), Le(1)] = 0.1
     """Factor of one reduction of the learning rate."""
-    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
-    """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values."""
+    loss: Literal["auto", "cross_entropy", "mse", "half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga"] = "auto"
+    """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values. The
+    gradient of the others at the scores x is y - t: `half_squares` has the output y = x, `sigmoid` and `tanh` theirs,
+    `exp_ga` alpha exp(x), `pow3_ga` alpha x^3 + beta."""
+    target_low: float | None = None
+    """Target t of the columns of the other classes; by itself 0, but -1 for `half_squares` and `tanh`."""
+    target_high: float | None = None
+    """Target t of the column of a sample's own class; by itself 1, but 16 for `exp_ga` and 10 for `pow3_ga`."""
+    alpha: Annotated[float, Gt(0)] | None = None
+    """Factor of the output; by itself 0.1 for `exp_ga` and 0.001 for `pow3_ga`."""
+    beta: Annotated[float, Ge(0)] | None = None
+    """Offset of the output of `pow3_ga`; by itself 0.4."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
     augment: tuple[Literal["crop", "flip", "autoaugment", "autoaugment svhn", "cutout"], ...] = ()
@@ -71,6 +88,12 @@ class Options(Bounded):
     new: tuple[str, ...] = ()
     """Parameters of the model, or layers by name such as ``classifier.1``, that are drawn rather than taken from
     `weights`: a head for other classes, a first convolution for other channels."""
+    exchange: str = "none"
+    """How the workers send their weights after every epoch, from which all go on as they are received: float32; entropy
+    C [of M] (bins, C bits above the entropy, estimated with M); fixed N (bins of N bits); groups N [of SIZE]; float8 4
+    or 5 (bits of the exponent); top SHARE; rank R. With ``changes`` at the end they send what changed since."""
+    workers: Annotated[int, Ge(1), Le(4096)] = 1
+    """Workers of an `exchange`, each of which trains on its part of the samples; processes may share them out."""
 
     def __post_init__(self) -> None:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -81,6 +104,46 @@ class Options(Bounded):
             raise LayerwiseError("schedule multistep and option 'milestones' (epochs of the reductions) go together")
         if self.weights is not None and self.init != "torch":
             raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
+        self._check_targets()
+        self._check_exchange()
+
+    def _check_targets(self) -> None:
+        outputs = {  # of the losses with targets: where they lie; with targets beyond, the loss has no minimum
+            "half_squares": (-inf, inf),
+            "sigmoid": (0, 1),
+            "tanh": (-1, 1),
+            "exp_ga": (0, inf),
+            "pow3_ga": (-inf, inf),
+        }
+        low, high = self.target_low, self.target_high
+        amplified = ("exp_ga", "pow3_ga")
+        of = {"target_low": outputs, "target_high": outputs, "alpha": amplified, "beta": ("pow3_ga",)}
+        for name, losses in of.items():
+            if getattr(self, name) is not None and self.loss not in losses:
+                raise LayerwiseError(f"option {name!r} is for loss {' or '.join(losses)}, not for {self.loss}")
+        if (low is None) != (high is None):
+            raise LayerwiseError("options 'target_low' and 'target_high' go together: give both, or neither")
+        if low is not None and high is not None:
+            least, most = outputs[self.loss]
+            if not least <= low < high <= most:
+                within = (
+                    f" and both from {least:g} to {most:g}, where {self.loss} has its outputs" if least > -inf else ""
+                )
+                raise LayerwiseError(f"targets {low:g} and {high:g}: target_low must be below target_high{within}")
+
+    def _check_exchange(self) -> None:
+        sent = (
+            r"entropy (1[0-2]|\d)( of [0-4])?|entropy [0-8]( of [0-8])?|fixed (1[0-6]|[1-9])|float8 [45]|"
+            r"groups [2-8]( of [1-9]\d{0,5})?|top (0\.\d*[1-9]\d*|1)|rank [1-9]\d{0,5}|float32"
+        )
+        if not re.fullmatch(rf"none|({sent})( changes)?", self.exchange):
+            raise LayerwiseError(
+                f"option 'exchange' is {self.exchange!r}: none, float32, entropy C [of M] (at most C 8 of M 8, or C 12 "
+                "of M 4), fixed N (1 to 16), groups N [of SIZE] (N 2 to 8), float8 4 or 5, top SHARE (such as 0.1) or "
+                "rank R, and 'changes' at the end of any but none"
+            )
+        if self.workers > 1 and self.exchange == "none":
+            raise LayerwiseError("option 'workers' needs an 'exchange', such as exchange: float32")
 
 
 def fit(
@@ -128,6 +191,8 @@ def fit(
         module = layers.for_images(module.to(device, features.train.dtype))
         features = features.to(device)
         training = _training(module, features, options, seed)
+        if options.exchange != "none":
+            training = _exchange(training, module, features, options, seed)
         training.run(hooks)
         if not layers.apply(module, features.train.x[: options.batch]).isfinite().all():
             raise LayerwiseError(
@@ -139,7 +204,7 @@ def fit(
 def _training(module: nn.Sequential, features: Features, options: Options, seed: int) -> Training:
     """Return the training of the module on the task, from the first epoch."""
     train, valid, o = features.train, features.valid, options
-    loss, targets = loss_of(o.loss, features.task, train.dtype)
+    loss, targets = loss_of(o.loss, features.task, train.dtype, vars(o))
     least = 2 if normalises(module) else 1
     sizes = batch_sizes(len(train), o.batch, least)
     if min(sizes) < least:
@@ -171,11 +236,33 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
     )
 
 
+def _exchange(whole: Training, module: nn.Sequential, features: Features, options: Options, seed: int) -> Exchange:
+    """Return the training by workers in the place of one on all samples of this process."""
+    workers = []
+    for number, rows in parts(options.workers):
+        train = Split(features.train.x[rows], features.train.y[rows])
+        if not len(train):
+            raise LayerwiseError("method 'sgd': there are more workers than training samples; ask for fewer workers")
+        own = seed_of(seed, number) if number else seed  # one worker trains as a fit without workers does
+        batches = _training(module, replace(features, train=train), options, own).batches
+        if number:
+            torch.manual_seed(own)
+        workers.append(Worker(number, batches, random_state(whole.device)))
+    kept = {f.name: getattr(whole, f.name) for f in fields(whole)}
+    changes = options.exchange.endswith(" changes")
+    return Exchange(**kept, coder=coder(options.exchange), changes=changes, seed=seed, workers=workers)
+
+
 def _check(segment: Segment, features: Features, options: Options) -> None:
     if not layers.ends_in_scores(segment.layers):
         raise LayerwiseError(
             "method 'sgd' trains towards the targets: end the layers in 'dense outputs', "
             "or join the segment to a head with '+'"
+        )
+    if shards.size() > 1 and (options.exchange == "none" or options.workers % shards.size()):
+        raise LayerwiseError(
+            f"method 'sgd': {shards.size()} processes share a fit whose 'workers' exchange weights, as many each: set "
+            f"exchange, and workers to a multiple of {shards.size()}; or start one process alone"
         )
     if not len(features.train):
         raise LayerwiseError("method 'sgd': the training split is empty")
@@ -183,7 +270,12 @@ def _check(segment: Segment, features: Features, options: Options) -> None:
         raise LayerwiseError(
             "method 'sgd': 'patience' needs a validation split: give the data set one, or set patience: 0"
         )
-    if options.loss == "cross_entropy" and not features.task.classifies:
+    if options.loss not in ("auto", "mse") and not features.task.classifies:
         raise LayerwiseError(
-            "method 'sgd': loss cross_entropy is for classes; this data set has values: choose mse or auto"
+            f"method 'sgd': loss {options.loss} is for classes; this data set has values: choose mse or auto"
+        )
+    if options.loss in CANONICAL and features.task.kind == "signs":
+        raise LayerwiseError(
+            f"method 'sgd': loss {options.loss} needs a column for each class, and here one stands for both: set "
+            "targets: onehot in the data set, or choose another loss"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,8 @@ from layerwise.study.trie import SPLITS, Node
 
 TEXT = ["dataset", "path", "label", "method", "layers", "kind", "digest"]  # the columns that hold words
 MEASURES = ("accuracy", "mse", "cross_entropy")
+NUMBERS = ["seed", "depth", "parameters", "total_parameters", "seconds", "total_seconds", "peak_memory_mb"]
+RESERVED = {*TEXT, *NUMBERS, "train_lsd", "least_layer_error", "machine", "asked"}
 
 
 def records(study: Study) -> Iterator[tuple[Node, dict[str, Any]]]:
@@ -42,8 +46,11 @@ def collect(study: Study) -> pd.DataFrame:
     -------
     One row a node. `parameters`, `seconds` and `peak_memory_mb` are of the node's own segment;
     `total_parameters` and `total_seconds` add those before it on the path. Accuracies are in per cent.
+    `best_epoch`, that of the best validation while a network was trained by gradient, is there if the study names it.
     `least_layer_error` is the least squared error, summed over targets, of a linear read-out before any layer.
-    `label` is empty for a node that is no network of the study but a part of one.
+    `label` is empty for a node that is no network of the study but a part of one. What methods record under
+    ``measures``, a number by name, are columns before `digest`, empty for fits that record none of the name; there are
+    none where no fit does.
     """
     rows: list[dict[str, Any]] = []
     known: dict[Node, dict[str, Any]] = {}
@@ -67,11 +74,26 @@ def collect(study: Study) -> pd.DataFrame:
                 "peak_memory_mb": fit["peak_memory_mb"],
                 "kind": score["kind"],
                 **_measured(score["splits"]),
+                **{name: fit["record"].get(name) for name in study.recorded()},
                 "least_layer_error": _least(fit["record"].get("input_error", [])),
+                **_own(node, fit),
                 "digest": fit["digest"],
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table[[c for c in table if c != "digest"] + ["digest"]] if rows else table
+
+
+def _own(node: Node, fit: dict[str, Any]) -> dict[str, float | None]:
+    """Return the numbers that the method records for the table; LayerwiseError for a taken name or no number."""
+    found = fit["record"].get("measures", {})
+    for name, value in found.items():
+        said = f"{node}: measure {name!r} of method {fit['method']!r} is"
+        if name in RESERVED or re.fullmatch(f"({'|'.join(SPLITS)})_({'|'.join(MEASURES)})", name):
+            raise LayerwiseError(f"{said} a column of fits.csv; rename it")
+        if isinstance(value, bool) or not isinstance(value, (int, float, NoneType)):
+            raise LayerwiseError(f"{said} {value!r}, which is no number")
+    return found
 
 
 def machine_of(fit: dict[str, Any]) -> str:

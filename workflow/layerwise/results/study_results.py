@@ -82,8 +82,13 @@ class StudyResults:
         return self.study.segment(path.split("/", 1)[0]).method
 
     def values(self, dataset: str, path: str, measure: str) -> pd.Series:
-        """Return a column of the fits of one network, a value a seed; absent ones are left out."""
+        """Return a column of the fits of one network, a value a seed; absent ones are left out.
+
+        ``<split>_error`` is what is missing of an accuracy of 100 %.
+        """
         fits = self.elsewhere if dataset in self.study.left_out else self.fits
+        if measure.endswith("_error") and measure not in fits:
+            return 100 - self.values(dataset, path, measure.removesuffix("_error") + "_accuracy")
         if measure not in fits:
             raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, fits))}")
         mine = (fits["dataset"] == dataset) & (fits["path"] == path)

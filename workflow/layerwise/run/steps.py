@@ -54,11 +54,15 @@ def _row(window: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def decided(steps: pd.DataFrame) -> pd.DataFrame:
+    """Return the windows that have a decision block: all but the last one, which trains the model's own head."""
+    return steps[steps["decision"].fillna("") != ""]
+
+
 def networks(steps: pd.DataFrame) -> pd.DataFrame:
     """Return a row a network: ``memory_percent`` of the whole model's step, and the ``least_percent``, of its largest
-    window. The last window, which holds the model's own head, is no block with a decision, and does not count."""
+    window."""
     if not len(steps):
         return pd.DataFrame(columns=["dataset", "path", SHARE, "least_memory_percent"])
-    below = steps[steps["decision"].notna() & (steps["decision"] != "")]
-    most = below.groupby(["dataset", "path"], sort=False)[["percent", "least_percent"]].max().reset_index()
+    most = decided(steps).groupby(["dataset", "path"], sort=False)[["percent", "least_percent"]].max().reset_index()
     return most.rename(columns={"percent": SHARE, "least_percent": "least_memory_percent"})

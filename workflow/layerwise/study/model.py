@@ -306,12 +306,20 @@ class Study:
         """Return the digest of a probe: its options and its code."""
         return self._own("probes", name)
 
+    def recorded(self) -> list[str]:
+        """Return the columns that fits.csv has of records because a published row or a verdict names them."""
+        columns = [
+            c for items in self.published.values() for item in items.values() for c in item.get("columns", {}).values()
+        ]
+        named = {c.get("measure") for c in columns if isinstance(c, dict)} | {v.get("measure") for v in self.verdicts}
+        return sorted({"best_epoch"} & named)
+
     @functools.cache  # noqa: B019
     def results_digest(self) -> str:
         """Return the digest of all that the study measures, which fits.csv and all that shows it are made for."""
         nodes = [(d, p, self.seeds_of(d), self.plan_digest(d, p)) for d in self.networks for p in self.paths(d)]
         probes = [(n, d, p, self.probe_digest(n)) for n, d, p in self.looks()]
-        return digest_of([nodes, probes, self.networks])
+        return digest_of([nodes, probes, self.networks, *self.recorded()])
 
     def steps_digest(self) -> str:
         """Return the digest that steps.csv is made for."""

@@ -54,13 +54,19 @@ def _measured(results: StudyResults, network: str | None, measure: str) -> tuple
     return *results.interval(dataset, path, measure), len(results.values(dataset, path, measure))
 
 
+def _what(results: StudyResults, options: Options) -> str:
+    item = works.mapped(results.study, options.source, options.item)
+    measures = {item.column(column).measure for cells in item.rows.values() for column in cells}
+    return "Accuracies in %" if all(m.endswith("accuracy") for m in measures) else "Values as the columns say"
+
+
 def caption(results: StudyResults, options: Options) -> str:
     absent = [d for d in results.study.left_out if d not in set(results.elsewhere["dataset"])]
     machines = sorted(set(results.elsewhere["machine"]))
     elsewhere = f"; what is left out here on {'; '.join(machines)}" if machines else ""
     away = f"not run ({', '.join(absent)} left out), or " if absent else ""
     return (
-        f"Accuracies in %, beside the values of {options.source} {options.item}: mean ± half width of the 95 % "
-        f"Student-t interval over n seeds. Empty cells: {away}no such control. "
+        f"{_what(results, options)}, beside the values of {options.source} {options.item}: mean ± half width of the "
+        f"95 % Student-t interval over n seeds. Empty cells: {away}no such control. "
         f"Measured on {'; '.join(results.machines)}{elsewhere}. Source: results/{results.study.name}/fits.csv."
     )

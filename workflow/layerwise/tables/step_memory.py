@@ -24,8 +24,8 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
     published = _published(results)
     rows = []
     for (dataset, path), windows in results.steps.groupby(["dataset", "path"], sort=False):
-        below = windows[windows["decision"].notna()]
-        largest, least = below.loc[below["percent"].idxmax()], below.loc[below["least_percent"].idxmax()]
+        below = steps.decided(windows)
+        largest, least = (below.nlargest(1, column).iloc[0] for column in ("percent", "least_percent"))
         rows.append(
             {
                 "dataset": dataset,
