@@ -24,7 +24,9 @@ def test_the_head_is_the_ridge_regression_on_the_final_features(how):
     """Held against scikit-learn, on features of unit variance."""
     features = data(valid=0)
     segment = Segment(IMAGES, features.shape, 3)
-    options = local.Options(**{**SHORT, "decision_by": "ridge", "decision": POOLED, "features": "feed", **how})
+    options = local.Options(
+        **{**SHORT, "decision_by": "ridge", "decision": POOLED, "features": "feed", "lr": 0.01, **how}
+    )
     module = nn.Sequential(*layers.assemble(segment.layers, segment.shape, 3)[0])
     training = local.LocalTraining(module, local._samples(features, options), options, 5)
     torch.manual_seed(5)
@@ -58,7 +60,7 @@ def test_a_head_stays_fixed_in_an_epoch_and_has_no_gradient_and_no_state():
     by_gradient = fitted().record["blocks"]
     assert [b["parameters"] - r["parameters"] for r, b in zip(rows, by_gradient, strict=True)] == [
         64 * 3 + 3,
-        24 * 3 + 3,
+        96 * 3 + 3,
         0,
     ]
 
