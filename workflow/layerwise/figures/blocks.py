@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, over, ran, runs
@@ -48,7 +49,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if options.whole:
         mean, _ = results.interval(dataset, options.whole, measure)
         ax.axhline(mean, color="#555555", lw=1, ls=(0, (4, 2)), label=names[options.whole])
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if measure == "valid_mse":
         ax.set_ylabel("validation mean squared error (log scale)")
         ax.set_yscale("log")

@@ -2,8 +2,8 @@
 
 With ``decision_by: ridge`` the affine layer that ends a decision block is no parameter of the training. Before each
 epoch it is the ridge regression of the targets on the features below it as they are then, its strength by generalised
-cross-validation, and it stays fixed while the epoch trains what lies below on the same squared error. Neither a gradient nor a state of the optimiser is held for that layer, and its sums do not grow with the
-samples.
+cross-validation, and it stays fixed while the epoch trains what lies below on that squared error. Neither a gradient
+nor a state of the optimiser is held for that layer, and its sums do not grow with the samples.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def squared_error(task: Task, scores: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def refit(module: nn.Sequential, samples: Pass, task: Task) -> float:
+def refit(module: nn.Module, samples: Pass, task: Task) -> float:
     """Refit the affine layer that ends a module; returns its strength.
 
     Parameters
@@ -45,7 +45,7 @@ def refit(module: nn.Sequential, samples: Pass, task: Task) -> float:
     samples
         Starts a pass over the inputs of the module ``(n, ...)`` and the targets of its loss.
     """
-    *below, head = module.eval()
+    *below, head = module.eval().children()
     assert isinstance(head, nn.Linear)
     features = nn.Sequential(*below)
     gram = Gram(head.in_features, head.out_features, head.weight.device)
