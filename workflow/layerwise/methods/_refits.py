@@ -2,8 +2,8 @@
 
 With ``decision_by: ridge`` the affine layer that ends a decision block is no parameter of the training. Before each
 epoch it is the ridge regression of the targets on the features below it as they are then, its strength by generalised
-cross-validation, and it stays fixed while the epoch trains what lies below on the same squared error. Neither a
-gradient nor a state of the optimiser is held for that layer, and its sums do not grow with the samples.
+cross-validation, and it stays fixed while the epoch trains what lies below on that squared error. Neither a gradient
+nor a state of the optimiser is held for that layer, and its sums do not grow with the samples.
 """
 
 from __future__ import annotations

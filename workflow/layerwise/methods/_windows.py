@@ -142,7 +142,7 @@ class Builder:
         trained = [layer for block in self.blocks[first : None if ends else last] for layer in block]
         decision, words = (nn.Sequential(), ()) if ends else self._decision(number, feed, trained)
         parts = [*trained, *decision]
-        head = self._head(decision)
+        head = self._head(list(decision))
         row = self._memory(nn.Sequential(*parts), feed, head)
         dropout = nn.Dropout(o.input_dropout) if o.input_dropout else None
         if dropout is not None:
@@ -210,7 +210,7 @@ class Builder:
                 (o.memory + _decision.SLACK) * self._whole,
                 o.max_width,
                 o.max_convolutions,
-                lambda module: self._count(module.to(sample.dtype), feed, self._head(module)),
+                lambda module: self._count(module.to(sample.dtype), feed, self._head(list(module.children()))),
             )
             if not self.nearest:
                 _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
@@ -219,11 +219,11 @@ class Builder:
             decision, words = layers.build(words, shape, outputs)
         return layers.for_images(decision.to(sample.device, sample.dtype)), words
 
-    def _head(self, module: nn.Sequential) -> nn.Linear | None:
+    def _head(self, decision: Sequence[nn.Module]) -> nn.Linear | None:
         """Return the affine layer that ends a decision block, held fixed, where ridge regression fits it; else None."""
-        if self.options.decision_by == "gradient" or not len(module):
+        if self.options.decision_by == "gradient" or not decision:
             return None
-        head = module[-1].requires_grad_(False)
+        head = decision[-1].requires_grad_(False)
         assert isinstance(head, nn.Linear)
         return head
 
@@ -249,7 +249,7 @@ class Builder:
         with torch.device("meta"):
             decision, _ = layers.build(_decision.words(shape, 0, 0), shape, outputs)
         module = nn.Sequential(*window.trained, *decision.to(self.samples.sample.dtype))
-        return round(self._count(module, window.feed, self._head(decision)).peak / self._whole, 4)
+        return round(self._count(module, window.feed, self._head(list(decision))).peak / self._whole, 4)
 
     def _count(self, module: nn.Module, feed: Sequence[nn.Module], head: nn.Linear | None = None) -> memory.Memory:
         """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""
