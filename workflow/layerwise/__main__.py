@@ -272,7 +272,7 @@ def _verdicts(args: argparse.Namespace) -> None:
 
     plan = _plan(args)
     results = study_results.StudyResults(plan)
-    table = published.verdicts(plan, results.fits, results.elsewhere, results.steps)
+    table = published.verdicts(plan, results.fits, results.elsewhere, results.steps, results.probe)
     digest = made.view_digest(plan, plan.verdicts_digest())
     with made.making(plan, "verdicts", digest, [trie.home(plan.name) / "verdicts.csv"]) as (path,):
         store.write_csv(path, table)
@@ -343,10 +343,12 @@ def _show(args: argparse.Namespace) -> None:
         print(f"\n{dataset}")
         for path, label in networks.items():
             print(f"  {path:40} {label}")
-    for method in sorted({s.method for s in plan.segments.values()}):
-        print(f"\nmethod {method}: {plugins.file('methods', method)}")
-        for option, kind, text in plugins.spelled_options("methods", method):
-            print(f"  {option:14} {kind}")
+    used = {"methods": {s.method for s in plan.segments.values()}}
+    used["selections"] = {s.selects.selection for s in plan.segments.values() if s.selects}
+    for kind, name in ((kind, name) for kind, names in used.items() for name in sorted(names)):
+        print(f"\n{plugins.KINDS[kind]} {name}: {plugins.file(kind, name)}")
+        for option, spelt, text in plugins.spelled_options(kind, name):
+            print(f"  {option:14} {spelt}")
             print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
     if any(isinstance(words.parse(word), words.Blocks) for s in plan.segments.values() for word in s.layers):
         from layerwise.run import blocks

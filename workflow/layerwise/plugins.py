@@ -1,4 +1,4 @@
-"""How a name in a study finds its file: methods, datasets, probes, figures and tables alike.
+"""How a name in a study finds its file: methods, datasets, selections, probes, figures and tables alike.
 
 ``method: dmn`` is the module ``layerwise.methods.dmn``; a dotted name (``method: mylab.boost``) is any importable
 module, so a new one needs no change here. The keys that a plugin takes are the fields of the dataclass
@@ -26,7 +26,14 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.options import hints, spelled, typed
 
 PACKAGE = Path(__file__).parent
-KINDS = {"datasets": "source", "methods": "method", "probes": "probe", "figures": "figure", "tables": "table"}
+KINDS = {
+    "datasets": "source",
+    "selections": "selection",
+    "methods": "method",
+    "probes": "probe",
+    "figures": "figure",
+    "tables": "table",
+}
 # What Options may use without importing it, as long as there have been Options.
 PRELUDE = """
 from dataclasses import *

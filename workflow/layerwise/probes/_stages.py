@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.contract import Dataset, Split
+from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -25,17 +26,25 @@ class Stage:
 
 
 def stages(network: nn.Sequential) -> list[Stage]:
-    """Cut a network before each of its weighted layers but the first; the last stage ends in its output."""
+    """Cut a network before each of its weighted layers, or blocks of a model, but the first.
+
+    The last stage ends in the network's output.
+    """
     blocks: list[list[nn.Module]] = [[]]
     for layer in network:
-        if isinstance(layer, WEIGHTED) and any(isinstance(known, WEIGHTED) for known in blocks[-1]):
+        if _weighted(layer) and any(_weighted(known) for known in blocks[-1]):
             blocks.append([])
         blocks[-1].append(layer)
     return [Stage(_name(block), nn.Sequential(*block)) for block in blocks]
 
 
+def _weighted(layer: nn.Module) -> bool:
+    return any(isinstance(part, WEIGHTED) for part in layer.modules())
+
+
 def _name(block: list[nn.Module]) -> str:
-    kinds = [type(layer).__name__ for layer in block if not isinstance(layer, SILENT)]
+    shown = [layer for layer in block if not isinstance(layer, SILENT)]
+    kinds = ["block" if _weighted(x) and not isinstance(x, WEIGHTED) else type(x).__name__ for x in shown]
     return " ".join(NAMES.get(kind, kind.lower()) for kind in kinds)
 
 
@@ -63,3 +72,13 @@ def sample(data: Dataset, limit: int, seed: int) -> dict[str, Split]:
         if len(split):
             some[name] = split
     return some
+
+
+def classified(data: Dataset, name: str, samples: int, seed: int, probe: str) -> Split:
+    """Return samples of a split that have classes; LayerwiseError where there are none."""
+    if not data.task.classifies:
+        raise LayerwiseError(f"probe {probe}: it looks at classes, and the data set has values; name another data set")
+    splits = sample(data, samples, seed)
+    if name not in splits:
+        raise LayerwiseError(f"probe {probe}: the {name} split is empty; name another under split")
+    return splits[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,9 +63,11 @@ RULES: dict[str, Rule] = {
     r".*accuracy_std": Rule(-1, absolute=0.5),  # points; a steadier fit is a better one
     r".*accuracy.*|miou|iou_.*": Rule(+1, absolute=0.5),  # points
     r".*_error": Rule(-1, absolute=0.5),  # points
+    r".*entropy_epoch0": Rule(0, relative=0.1),  # of first weights, which nothing has learnt
     r".*mse.*|.*entropy(_epoch\d+)?": Rule(-1, relative=0.1),  # losses span many decades
     r"speedup_percent|compression_.*|effective_reduction|fewer_iterations_percent": Rule(+1, relative=0.1),
-    r"bits_.*|epochs_to_converge|relative_memory_percent|.*kept_percent": Rule(-1, relative=0.1),
+    r".*kept_percent": Rule(0, absolute=0.5),  # points, as rounded
+    r"bits_.*|epochs_to_converge|relative_memory_percent": Rule(-1, relative=0.1),
     r"gradient_entropy_correlation_min": Rule(+1, absolute=0.05),
     r"best_.*_threshold|sufficient_fraction_.*": Rule(0, absolute=0.05),  # half a step of the papers' grids
     r"peak_layer": Rule(0, absolute=0.0),  # a layer's number: it is that layer or another
@@ -81,8 +84,15 @@ def rule(metric: str) -> Rule:
     raise LayerwiseError(f"published metric {metric!r}: no rule says what is near; add one to RULES in published.py")
 
 
+Probed = Callable[[str], pd.DataFrame]
+
+
 def verdicts(
-    study: Study, fits: pd.DataFrame, elsewhere: pd.DataFrame | None = None, counted: pd.DataFrame | None = None
+    study: Study,
+    fits: pd.DataFrame,
+    elsewhere: pd.DataFrame | None = None,
+    counted: pd.DataFrame | None = None,
+    probed: Probed | None = None,
 ) -> pd.DataFrame:
     """Hold what a study measured against every published value that it answers for.
 
@@ -94,6 +104,8 @@ def verdicts(
         Fits of data sets that are left out here, with their machine, as `StudyResults.elsewhere` has them.
     counted
         Memory of the training steps of networks that are left out, as `StudyResults.steps` has it.
+    probed
+        Returns what a probe saw, as `StudyResults.probe` does; needed where a verdict names one.
 
     Returns
     -------
@@ -106,7 +118,7 @@ def verdicts(
         fits = pd.concat([fits, elsewhere], ignore_index=True)
         away = dict(zip(elsewhere["dataset"] + "/" + elsewhere["path"], elsewhere["machine"], strict=True))
     least = pd.DataFrame(columns=["dataset", "path"]) if counted is None else steps.networks(counted)
-    return pd.DataFrame([_row(v, study, items, fits, ranges, away, least) for v in rows], columns=COLUMNS)
+    return pd.DataFrame([_row(v, study, items, fits, ranges, away, least, probed) for v in rows], columns=COLUMNS)
 
 
 def _row(
@@ -117,6 +129,7 @@ def _row(
     ranges: dict[tuple[str, str, str, str], float],
     away: dict[str, str],
     counted: pd.DataFrame,
+    probed: Probed | None,
 ) -> dict[str, Any]:
     entry = next((e for e in study.verdicts if works.matched(e, v) is not None), {})
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
@@ -130,6 +143,8 @@ def _row(
             LEFT_OUT.format(absent[0], study.left_out[absent[0]], study.file) if absent else entry.get("reason", NOBODY)
         )
         return {**said, **unmeasured, "verdict": "not run", "reason": reason}
+    if "probe" in entry and probed is not None:
+        fits = _seen(probed(entry["probe"]), works.place(entry, v), f"verdict on {v.item!r} {v.metric!r}")
     measured, half_width, n = (_place if "networks" in entry else _measure)(entry, v, networks, measure, fits)
     said |= {"measured": measured, "half_width": half_width, "n": n}
     how = rule(v.metric)
@@ -206,6 +221,19 @@ def _place(
     else:
         places = table.idxmax(axis=1)
     return *interval(places), len(places)
+
+
+def _seen(table: pd.DataFrame, place: dict[str, Any], where: str) -> pd.DataFrame:
+    """Return the rows at one place of what a probe saw, a mean for each network and seed."""
+    for name, value in place.items():
+        if name not in table:
+            raise LayerwiseError(f"{where}: the probe has no column {name!r}{nearest(name, map(str, table))}")
+        column = table[name]
+        here = column == float(value) if pd.api.types.is_numeric_dtype(column) else column.astype(str) == str(value)
+        if not here.any():
+            raise LayerwiseError(f"{where}: the probe saw nothing where {name} is {value}")
+        table = table[here]
+    return table.groupby(["dataset", "path", "seed"], as_index=False).mean(numeric_only=True)
 
 
 def _values(network: str, measure: str, fits: pd.DataFrame, where: str) -> pd.Series:

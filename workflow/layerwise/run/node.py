@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
 import torch
+from torch import nn
 
 from layerwise import plugins, store
 from layerwise.closed import shards
@@ -22,6 +24,8 @@ from layerwise.layers import build as layers
 from layerwise.run import loading, machine, records, scores, source
 from layerwise.run.resume import NAME as RESUME
 from layerwise.run.resume import Sidecar
+from layerwise.run.selected import chosen, selected
+from layerwise.selections import Candidates
 from layerwise.study.model import Study
 from layerwise.study.trie import SPLITS, Node
 
@@ -40,7 +44,8 @@ def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
         record = records.read_fit(study, node, data.record["digest"])
         if records.is_made(node.folder / "score.json", records.score_digest(study, record)):
             return told or "already made, left alone"
-        whole = features if shards.size() == 1 else None  # not what this process had for its part
+        part = shards.size() > 1 or "selected" in record  # what the fit saw is not all that is scored
+        whole = None if part else features
         with shards.alone():  # a read-out is a fit, of which the other processes know nothing
             said = _score(study, node, record, data, on, whole)
     return f"{told}; {said}" if told else said
@@ -93,6 +98,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         **machine.provenance(on),
         **({"fingerprints": blocks} if blocks else {}),
         "record": fitted.record,
+        **selected(spec, fitted, features, data),
     }
     records.write(node.folder / "fit.json", record)  # last: a node with a record is whole
     sidecar.path.unlink(missing_ok=True)
@@ -106,6 +112,8 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     method = plugins.load("methods", spec.method)
     if shards.size() > 1 and not getattr(method, "SHARED", False):
         raise LayerwiseError(f"network {node}: method {spec.method!r} is not shared among processes; start one alone")
+    if shards.size() > 1 and spec.selects:
+        raise LayerwiseError(f"network {node}: a selection of samples is not shared among processes; start one alone")
     train, valid = (
         source.held(source.inputs(study, node, split, data, on, part=split == "train")) for split in ("train", "valid")
     )
@@ -113,6 +121,14 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     features = Features(train, valid, data.task, data.record, pixels)
     root = data.record["digest"]
     uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
+    if spec.selects:
+        again = {u: functools.partial(follow, study, dataclasses.replace(node, path=u), data, on) for u in uses}
+        candidates = Candidates(features, data.train, uses, lambda path, eye: again[path](eye))
+        try:
+            train = chosen(spec.selects, candidates, seed=records.seed_of(node), device=on)
+        except LayerwiseError as error:
+            raise LayerwiseError(f"network {node}: {error}") from None
+        features = dataclasses.replace(features, train=train)
     segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
     options = method.Options(**vars(spec.options))
 
@@ -123,6 +139,14 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
             raise LayerwiseError(f"network {node}: {error}") from None
 
     return fitting, features
+
+
+def follow(study: Study, node: Node, data: Dataset, on: torch.device, eye: Callable[[nn.Module, int], None]) -> None:
+    """Fit the last segment of a node again, under an eye on the whole network."""
+    fitting, _ = prepared(study, node, data, on)
+    root, parent = data.record["digest"], node.parent
+    below = [] if parent is None else list(loading.read_network(study, parent, root).to(on))
+    fitting(hooks=Hooks(watch=lambda module, step: eye(nn.Sequential(*below, *module.children()), step)))
 
 
 def _score(

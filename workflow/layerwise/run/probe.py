@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 
+import pandas as pd
 import torch
+from torch import nn
 
 from layerwise import plugins
 from layerwise.contract import Dataset, Hooks
@@ -24,11 +28,18 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
     module = plugins.load("probes", view.module)
     options = module.Options(**vars(view.options))
     seed = records.seed_of(node)
-    if hasattr(module, "follow"):
-        fitting, features = nodes.prepared(study, node, data, on)
-        eye = module.follow(loading.read_module(node, record).to(on), features, options, seed=seed, device=on)
-        fitting(hooks=Hooks(watch=eye))
-        table = eye.table()
+    if view.every or hasattr(module, "follow"):
+        if view.every:
+            glances = Glances(
+                functools.partial(module.look, data=data, options=options, seed=seed, device=on), view.every
+            )
+            nodes.follow(study, node, data, on, glances)
+            table = glances.table()
+        else:
+            fitting, features = nodes.prepared(study, node, data, on)
+            eye = module.follow(loading.read_module(node, record).to(on), features, options, seed=seed, device=on)
+            fitting(hooks=Hooks(watch=eye))
+            table = eye.table()
         if table.empty:
             raise LayerwiseError(
                 f"probe {view.name} of {node}: method {record['method']!r} fits in one step, so there is no training "
@@ -39,6 +50,24 @@ def probe(study: Study, node: Node, data: Dataset, on: torch.device, view: View)
         table = module.look(network, data, options, seed=seed, device=on)
     records.write_seen(node, view, digest, table)
     return f"{len(table)} rows"
+
+
+class Glances:
+    """An eye on a training that takes a probe's look every so many steps, before the first (0) as well."""
+
+    def __init__(self, look: Callable[..., pd.DataFrame], every: int) -> None:
+        self.look, self.every = look, every
+        self.tables: list[pd.DataFrame] = []
+
+    @torch.no_grad()
+    def __call__(self, network: nn.Module, step: int) -> None:
+        if step % self.every == 0:
+            table = self.look(network.eval())
+            table.insert(0, "step", step)
+            self.tables.append(table)
+
+    def table(self) -> pd.DataFrame:
+        return pd.concat(self.tables, ignore_index=True) if self.tables else pd.DataFrame()
 
 
 def _seen(node: Node, view: View, digest: str) -> bool:

@@ -17,11 +17,11 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.layers import words
 from layerwise.study import families, text, works
 from layerwise.study.check import check, check_files
-from layerwise.study.model import SegmentSpec, Study, View, seed_list
+from layerwise.study.model import Chosen, SegmentSpec, Study, View, seed_list
 from layerwise.study.schema import can_validate, read_json, read_yaml, validate
 
 MOST_LAYERS = 100_000  # of a segment, with the repeated ones
-NOT_OPTIONS = {"segments": {"method", "layers", "uses"}, "probes": {"probe", "networks"}}
+NOT_OPTIONS = {"method", "layers", "uses", "selects"}  # of a segment
 
 
 def load(path: Path | str, seeds: int | list[int] | None = None, left_out: bool = False) -> Study:
@@ -203,11 +203,17 @@ def _view(kind: str, name: str, given: dict[str, Any] | None) -> View:
     module = given.get(plugins.KINDS[kind], name)
     where = f"{plugins.KINDS[kind]} {name!r}"
     options = families.listed(_without(given, plugins.KINDS[kind], "networks" if kind == "probes" else ""), where)
-    return View(name, module, plugins.options(kind, module, options, where), tuple(given.get("networks", ())))
+    every = 0
+    if kind == "probes" and not any(f.name == "every" for f in dataclasses.fields(plugins.options_class(kind, module))):
+        every = options.pop("every", 0)  # which is of any probe that looks, and an option of those that follow
+        if type(every) is not int or every < 0:
+            raise LayerwiseError(f"{where}: every: {text.short(every)} is no number of steps")
+    made = plugins.options(kind, module, options, where)
+    return View(name, module, made, tuple(given.get("networks", ())), every)
 
 
 def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
-    options = _without(given, *NOT_OPTIONS["segments"])
+    options = _without(given, *NOT_OPTIONS)
     where = f"segment {name!r}"
     method, layers = given["method"], _layers(given["layers"], where)
     if not isinstance(method, str):
@@ -219,9 +225,19 @@ def _segment(name: str, given: dict[str, Any]) -> SegmentSpec:
             raise LayerwiseError(f"{where}: {error}") from None
     if not layers:
         raise LayerwiseError(f"{where}: its layers are repeated no times; name at least one")
-    return SegmentSpec(
-        name, method, tuple(layers), plugins.options("methods", method, options, where), tuple(given.get("uses", ()))
-    )
+    made = plugins.options("methods", method, options, where)
+    return SegmentSpec(name, method, tuple(layers), made, tuple(given.get("uses", ())), _chosen(given, where))
+
+
+def _chosen(given: dict[str, Any], where: str) -> Chosen | None:
+    """Return which samples a segment selects; a variant may have made anything of it."""
+    select = given.get("selects")
+    if select is None:
+        return None
+    if not isinstance(select, dict) or not isinstance(select.get("selection"), str):
+        raise LayerwiseError(f"{where}: selects: {text.short(select)} is no {{selection: a name, and its options}}")
+    name = select["selection"]
+    return Chosen(name, plugins.options("selections", name, _without(select, "selection"), f"{where}: selects"))
 
 
 def _layers(given: Any, where: str) -> list[str]:

@@ -25,6 +25,7 @@ from layerwise.study.schema import SCHEMAS, read_yaml
 Schema = dict[str, Any]
 
 FILE = SCHEMAS / "study.schema.json"
+MORE = {"methods": "placeholder", "selections": "placeholder", "figures": "entries", "tables": "entries"}
 SECTIONS = {"methods": "segments"}  # of a study, where its name is not that of the kind of plugin
 NUMBERS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
@@ -59,6 +60,13 @@ def study_schema() -> Schema:
     }
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
     for kind, word in plugins.KINDS.items():
+        if kind == "selections":  # no section of a study: a segment names one, before its method is looked at
+            segment = parts["segments"]["additionalProperties"]["properties"]
+            entry, known = segment["selects"], plugins.known(kind)
+            definitions |= {f"{word}.{name}": _options(kind, name, entry["properties"]) for name in known}
+            definitions[f"{word}.any"] = _chosen(entry, word, known)
+            segment["selects"] = {"$ref": f"#/$defs/{word}.any"}
+            continue
         section = parts[SECTIONS.get(kind, kind)]
         entry, known = section["additionalProperties"], plugins.known(kind)
         for name in known:
@@ -115,13 +123,18 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
     required = []
     for cls, texts in reversed(classes):  # a source's own option is shown rather than the preparation's of that name
         for field in dataclasses.fields(cls):
-            more = {"methods": "placeholder", "figures": "entries", "tables": "entries"}.get(kind, "")
+            more = MORE.get(kind, "")
             rules = _value(hints(cls)[field.name], more)
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
+    if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
+        text = (
+            "look every so many steps of the last segment's training, which is done again; 0 looks at what came of it"
+        )
+        properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
-        rules = {"properties": {"layers": {}, "uses": {}, **own}, "additionalProperties": False}
+        rules = {"properties": {"layers": {}, "uses": {}, "selects": {}, **own}, "additionalProperties": False}
         properties["variants"] = {"additionalProperties": rules}
     first = (ast.get_docstring(ast.parse(plugins.file(kind, name).read_text(encoding="utf-8"))) or name).split("\n\n")[
         0

@@ -51,24 +51,49 @@ def seed_list(given: int | list[int]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The training samples that a segment is fitted on: which module selects them, and with what options."""
+
+    selection: str
+    options: Any
+
+    def spec(self) -> dict[str, Any]:
+        """Return what determines them, for a digest."""
+        return {**self.asked(), "code": identity("selections", self.selection)}
+
+    def asked(self) -> dict[str, Any]:
+        return {"selection": self.selection, "options": changed(self.options)}
+
+
+@dataclass(frozen=True)
 class SegmentSpec:
-    """A segment as a study asks for it: method, layer words, options, and the networks it looks at."""
+    """A segment as a study asks for it: method, layer words, options, the networks it looks at, and which samples."""
 
     name: str
     method: str
     layers: tuple[str, ...]
     options: Any
     uses: tuple[str, ...] = ()
+    selects: Chosen | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """A probe, a figure or a table of a study: which module makes it, and with what options."""
+    """A probe, a figure or a table of a study: which module makes it, and with what options.
+
+    Parameters
+    ----------
+    networks
+        What a probe looks at, as dataset/path; all networks where empty.
+    every
+        Steps of the last segment's training after which a probe looks, over and over; 0 for what came of it alone.
+    """
 
     name: str
     module: str
     options: Any
     networks: tuple[str, ...] = ()
+    every: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +210,8 @@ class Study:
 
     def follows(self, probe: str) -> bool:
         """Tell whether a probe follows a training, rather than look at what came of it."""
-        return _defines("probes", self.probes[probe].module, "follow")
+        view = self.probes[probe]
+        return view.every > 0 or _defines("probes", view.module, "follow")
 
     def counts(self, dataset: str, path: str) -> bool:
         """Tell whether the memory of a network's training steps can be counted without its data: its method counts
@@ -206,11 +232,17 @@ class Study:
         if len({p.method for p in parts}) > 1:
             said = ", ".join(f"{p.name}: {p.method}" for p in parts)
             raise LayerwiseError(f"network {path!r}: segments fitted together need one method, here {said}")
+        chosen = list(dict.fromkeys(p.selects for p in parts if p.selects))
+        if len(chosen) > 1:
+            raise LayerwiseError(
+                f"network {path!r}: segments fitted together have one selection of samples, here several"
+            )
         return dataclasses.replace(
             parts[-1],
             name="+".join(names),
             layers=tuple(w for p in parts for w in p.layers),
             uses=tuple(u for p in parts for u in p.uses),
+            selects=chosen[0] if chosen else None,
         )
 
     def _named(self, name: str, path: str) -> SegmentSpec:
@@ -254,6 +286,7 @@ class Study:
             "uses": list(segment.uses),
             "code": identity("methods", segment.method),
             **({"models": sorted(models)} if models else {}),
+            **({"selects": segment.selects.spec()} if segment.selects else {}),
         }
 
     @functools.cache  # noqa: B019
@@ -281,7 +314,11 @@ class Study:
         """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
         source, options, preparation = self.dataset(dataset)
         segments = [self.segment(p) for p in prefixes(path)]
-        own = [[s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)] for s in segments]
+        own = [
+            [s.method, [str(words.parse(w)) for w in s.layers], changed(s.options)]
+            + ([s.selects.asked()] if s.selects else [])
+            for s in segments
+        ]
         uses = [self.asked(dataset, u) for s in segments for u in s.uses]
         return digest_of([source, changed(options), changed(preparation), own, uses])
 
@@ -355,7 +392,8 @@ class Study:
 
     def _own(self, kind: str, name: str) -> str:
         view = self.view(kind, name)
-        return digest_of([view.module, changed(view.options), identity(kind, view.module)])
+        every = [view.every] if view.every else []
+        return digest_of([view.module, changed(view.options), identity(kind, view.module), *every])
 
 
 @functools.cache

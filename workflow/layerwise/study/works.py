@@ -120,6 +120,12 @@ def measured_by(entry: dict[str, Any]) -> list[str]:
     return [entry["network"]] if entry.get("network") else []
 
 
+def place(entry: dict[str, Any], value: Value) -> dict[str, Any]:
+    """Return where in a probe's table a verdict looks, with the placeholders of the value filled in."""
+    filled: dict[str, Any] = fill(entry.get("where", {}), matched(entry, value) or {})
+    return filled
+
+
 def written(entry: dict[str, Any], rows: list[Value]) -> list[dict[str, Any]]:
     """Return a verdict, or value by value if its network has placeholders; nothing where it is on no value."""
     on = [(v, filled) for v in rows if (filled := matched(entry, v)) is not None]
@@ -283,6 +289,7 @@ def check(study: Study, known: Iterable[str]) -> None:
     for entry in study.verdicts:
         if not any(matched(entry, v) is not None for v in rows):
             raise LayerwiseError(_unmatched(entry, rows, items))
+        _check_probe(study, entry)
         for network in measured_by(entry):
             if network not in known and not PLACEHOLDER.search(network):
                 raise LayerwiseError(f"verdict on {entry['item']!r}: no network {network!r}{nearest(network, known)}")
@@ -291,6 +298,18 @@ def check(study: Study, known: Iterable[str]) -> None:
         for network in networks(entry, v, items)[0]:
             if network not in known:
                 raise LayerwiseError(f"verdict on {v.item!r}: no network {network!r}{nearest(network, known)}")
+
+
+def _check_probe(study: Study, entry: dict[str, Any]) -> None:
+    """Refuse a verdict on a probe that is not there, or that says too little of where it looks."""
+    where = f"verdict on {entry['item']!r}"
+    if "probe" in entry:
+        if entry["probe"] not in study.probes:
+            raise LayerwiseError(f"{where}: no probe {entry['probe']!r}{nearest(entry['probe'], study.probes)}")
+        if "measure" not in entry:
+            raise LayerwiseError(f"{where}: name the column of the probe under measure")
+    elif "where" in entry:
+        raise LayerwiseError(f"{where}: where is a place in what a probe saw: name the probe")
 
 
 def _unmatched(entry: dict[str, Any], rows: list[Value], items: dict[tuple[str, str], Item]) -> str:
