@@ -205,7 +205,7 @@ class _Stop(Exception):
         {"input_dropout": 0.5, "gradient_dropout": 0.3},
         {"augment": ("crop", "flip")},
         {"decision_by": "ridge"},
-        {"decision_by": "ridge", "input_dropout": 0.5, "schedule": "random_robin", "rounds": 2},
+        {"decision_by": "ridge", "input_dropout": 0.5, "schedule": "random_robin", "rounds": 2, "lr": 0.005},
     ],
     ids=str,
 )
