@@ -295,7 +295,7 @@ def _local() -> Iterator[Case]:
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
         {"decision": (), "memory": 1.0, "max_width": 8},
-        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 1},
+        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 0},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"lr": 0.1, "lr_by_block": 0.5},
