@@ -115,7 +115,11 @@ def test_no_gradient_and_no_step_leaves_its_window():
     assert changed == {"7.weight", "7.bias", "9.weight", "9.bias"}
 
 
-@pytest.mark.parametrize("how", [{}, {"window": 2, "overlap": 1}, {"schedule": "round_robin", "rounds": 2}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"window": 2, "overlap": 1}, {"schedule": "round_robin", "rounds": 2}, {"decision_by": "ridge"}],
+    ids=str,
+)
 def test_features_that_are_held_and_those_that_are_fed_give_the_same_bytes(how):
     assert same(fitted(features="stored", **how), fitted(features="feed", **how))
 
@@ -200,6 +204,8 @@ class _Stop(Exception):
         {"window": 2, "overlap": 1, "schedule": "round_robin", "rounds": 2},
         {"input_dropout": 0.5, "gradient_dropout": 0.3},
         {"augment": ("crop", "flip")},
+        {"decision_by": "ridge"},
+        {"decision_by": "ridge", "input_dropout": 0.5, "schedule": "random_robin", "rounds": 2, "lr": 0.005},
     ],
     ids=str,
 )

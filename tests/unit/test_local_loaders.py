@@ -81,6 +81,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
         {"window": 2, "overlap": 1, "gradient_dropout": 0.3},
         {"schedule": "random_robin", "rounds": 2, "optimizer": "adamw", "lr": 0.01},
         {"decision": (), "memory": 1.0, "loss": "mse"},
+        {"decision_by": "ridge"},
     ],
     ids=str,
 )
@@ -257,6 +258,7 @@ MISTAKES = {
     "one block": ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3))}, "give more layers, or a smaller head"),
     "memory": ({"memory": 0.01}, "memory: 0.01 of the whole model's step cannot be met"),
     "batch": ({"batch": 3}, "option 'batch' is not for a loader"),
+    "init": ({"init": "used"}, "option 'init' is not for a loader"),
     "option": ({"epoch": 3}, "has no option 'epoch'; did you mean 'epochs'?"),
     "nan": ({"loader": [(X / 0, Y)]}, "the features or targets hold NaN or infinite values"),
     "lr": ({"lr": 1e9}, "the training diverged in epoch"),

@@ -339,6 +339,11 @@ def test_training_starts_from_the_network_that_it_uses():
     sgd.fit(segment, features, options, seed=0, device=torch.device("cpu"), hooks=hooks)
     assert all(torch.equal(seen[0][k], v) for k, v in used.module.state_dict().items())
     assert not torch.equal(seen[-1]["0.weight"], seen[0]["0.weight"])
+    lowest = Segment(words, features.shape, 3, {"start": used.module[:2]})
+    sgd.fit(lowest, features, options, seed=0, device=torch.device("cpu"), hooks=hooks)
+    starts = [s for s in seen if torch.equal(s["0.weight"], used.module[0].weight)]
+    assert len(starts) == 2
+    assert not torch.equal(starts[1]["2.weight"], used.module[2].weight)
     with pytest.raises(LayerwiseError, match="init: used needs one network under uses, and there are 0"):
         fit(words, features, init="used")
     other = Segment(("dense 5", "dense outputs"), features.shape, 3, {"start": used.module})

@@ -59,17 +59,20 @@ ATTRIBUTES = """Attributes
         Number of columns of ``X``."""
 
 
-def parameters(method: ModuleType, **own: Any) -> Callable[..., None]:
+def parameters(method: ModuleType, without: tuple[str, ...] = (), **own: Any) -> Callable[..., None]:
     """Make the ``__init__`` of an estimator: keyword parameters, stored as they come, which scikit-learn can list.
 
     Parameters
     ----------
+    without
+        Options that make no sense for the estimator.
     own
         Defaults: of parameters that the method's Options do not have, and where an Options' own default does not suit
         the data of a notebook.
     """
     wanted = hints(method.Options)
     options = {f.name: own.pop(f.name, f.default) for f in dataclasses.fields(method.Options)}
+    options = {name: default for name, default in options.items() if name not in without}
     defaults = {name: own.pop(name) for name in ("layers",) if name in own} | options | own
 
     def __init__(self: Any, **given: Any) -> None:
@@ -93,6 +96,8 @@ def documented(cls: type[C]) -> type[C]:
     defaults = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
     parts = []
     for name, text in plugins.documentation("methods", cls._method.__name__.rpartition(".")[2]).items():
+        if name not in defaults:
+            continue
         kind = spelled(hints(cls._method.Options)[name])
         parts.append(f"{name} : {kind}, default={defaults[name]!r}\n        {text}")
     if "layers" in defaults:
@@ -169,7 +174,8 @@ class Network(BaseEstimator):
 
     def _given(self) -> dict[str, Any]:
         """Return the parameters that are options of the method."""
-        return {f.name: _listed(getattr(self, f.name)) for f in dataclasses.fields(self._method.Options)}
+        names = [f.name for f in dataclasses.fields(self._method.Options) if hasattr(self, f.name)]
+        return {name: _listed(getattr(self, name)) for name in names}
 
     def _finished(self, module: nn.Sequential) -> nn.Sequential:
         """Return the fitted module as the estimator keeps it."""

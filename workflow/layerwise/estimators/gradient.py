@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,22 +11,24 @@ from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._predictor import GradientClassifier, NetworkRegressor, Predictor
 from layerwise.methods import sgd
 
+DEFAULTS: dict[str, Any] = {
+    "layers": ("dense 64", "relu"),
+    "optimizer": "adam",
+    "epochs": 100,
+    "batch": 32,
+    "validation_fraction": 0.1,
+    "image_shape": None,
+    "device": "auto",
+    "random_state": None,
+}
+OF_CLASSES = ("target_low", "target_high", "alpha", "beta")  # options of losses that are for classes
+
 
 class _SGDNetwork(Predictor):
     _method = sgd
     _sums = None
     _in_steps = True
-    __init__ = parameters(
-        sgd,
-        layers=("dense 64", "relu"),
-        optimizer="adam",
-        epochs=100,
-        batch=32,
-        validation_fraction=0.1,
-        image_shape=None,
-        device="auto",
-        random_state=None,
-    )
+    __init__ = parameters(sgd, **DEFAULTS)
     patience: int
 
     def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
@@ -88,3 +90,5 @@ class SGDNetworkRegressor(NetworkRegressor, _SGDNetwork):
     >>> network.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.95
     True
     """
+
+    __init__ = parameters(sgd, OF_CLASSES, **DEFAULTS)

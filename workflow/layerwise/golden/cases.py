@@ -295,7 +295,7 @@ def _local() -> Iterator[Case]:
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
         {"decision": (), "memory": 1.0, "max_width": 8},
-        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 1},
+        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 0},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"lr": 0.1, "lr_by_block": 0.5},
@@ -313,7 +313,11 @@ def _local() -> Iterator[Case]:
         {"augment": ("autoaugment svhn", "cutout")},
         {"features": "stored"},
         {"features": "feed"},
+        {"decision_by": "ridge"},
+        {"decision_by": "ridge", "loss": "mse", "optimizer": "adam", "input_dropout": 0.5},
     )
+    yield Case("local", BLOCKS, {**short, "init": "used"}, uses=BLOCKS)
+    yield Case("local", BLOCKS, {**short, "init": "used"}, uses=BLOCKS[:4])
     yield from _each("local", BLOCKS, {**short, "epochs": (4, 4, 1)}, {"crop": False}, valid=True)
     yield Case("local", BLOCKS, short, dtype="float64", valid=True)
     yield Case("local", BLOCKS, short, data="signs", valid=True)

@@ -81,6 +81,9 @@ class Training:
         Passes over the training split, at most.
     rate
         Learning rate of an epoch, counted from 0.
+    prepare
+        Called before an epoch, counted from 0, and draws nothing at random: what is saved after an epoch is all that
+        the next one depends on.
     validation
         What to measure after every epoch; None for nothing.
     patience
@@ -101,6 +104,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     epochs: int
     rate: Callable[[int], float]
+    prepare: Callable[[int], None] = lambda epoch: None
     validation: Validation | None = None
     patience: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -161,6 +165,7 @@ class Training:
     @torch.enable_grad()
     def _epoch(self, hooks: Hooks) -> None:
         done = len(self.history)
+        self.prepare(done)
         lr = self.rate(done)
         row = {"epoch": done + 1, "lr": lr, **self._pass(lr, hooks)}
         if isfinite(row["train_loss"]) and self.validation is not None:

@@ -144,7 +144,7 @@ def step(
     Parameters
     ----------
     trained
-        What the step trains; ends in scores ``(N, outputs)``.
+        What the step trains; ends in scores ``(N, outputs)``. Parameters that require no gradient are held fixed.
     shape, batch
         Shape of one sample at its input, and their number.
     feed, images
@@ -175,7 +175,7 @@ def _twin(module: nn.Module) -> nn.Module:
     """Return a copy of a module with weights and buffers made anew, each once."""
     memo: dict[int, Any] = {}
     for weight in module.parameters():
-        memo[id(weight)] = nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype))
+        memo[id(weight)] = nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), weight.requires_grad)
     for buffer in module.buffers():
         memo[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
     return copy.deepcopy(module, memo)

@@ -29,7 +29,8 @@ LOADED = {
     "batch": "the loader says how many samples a batch has",
     "features": "samples of a loader are fed through the frozen blocks at each step",
     "augment": "put transforms in the loader's data set",
-}  # options that are for tensors
+    "init": "give the model with the weights to start from",
+}  # options that are for studies
 
 
 @dataclass(frozen=True)

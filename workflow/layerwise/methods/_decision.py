@@ -36,7 +36,7 @@ def search(
     target: float,
     most_width: int,
     most_convolutions: int,
-    count: Callable[[nn.Module], memory.Memory],
+    count: Callable[[nn.Sequential], memory.Memory],
 ) -> tuple[tuple[str, ...], int]:
     """Return the decision block with the most convolutions, and among those the widest, within a number of bytes.
 

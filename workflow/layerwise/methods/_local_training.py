@@ -12,6 +12,7 @@ from layerwise.contract import Hooks
 from layerwise.gradient import loop
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.validation import Scored, validation
+from layerwise.methods import _refits
 from layerwise.methods._inputs import Samples
 from layerwise.methods._windows import Builder, Window
 
@@ -73,6 +74,8 @@ class LocalTraining:
         """Freeze all but a window, and let its batches come from the layers before it."""
         self.module.requires_grad_(False)
         self._learn(*mine.trained, *mine.decision)
+        if mine.head is not None:
+            mine.head.requires_grad_(False)
         mine.inputs.enter(nn.Sequential(*mine.feed))
 
     def _learn(self, *parts: nn.Module) -> None:
@@ -80,25 +83,12 @@ class LocalTraining:
             weight.requires_grad_(id(weight) not in self.frozen)
 
     def _settle(self, mine: Window) -> None:
-        """Take statistics of batch normalisation anew where inputs were dropped to the end, and let the batches go."""
-        module = mine.training.module
-        norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
-        dropout = next((m for m in module.children() if isinstance(m, nn.Dropout)), None)
-        if self.options.input_dropout and dropout is not None and dropout.p > DROPPED and norms:
-            kept, dropout.p = dropout.p, 0.0
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # the mean over all batches
-            module.train()
-            with torch.no_grad():
-                for z, t in mine.inputs.once():
-                    if len(z) > 1:
-                        mine.training.loss(z, t)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-            dropout.p = kept
-        module.eval()
+        """Take statistics of batch normalisation anew where inputs were dropped to the end, and refit a ridge head."""
+        if mine.dropout is not None and mine.dropout.p > DROPPED:
+            _refits.normalise(mine.training.module, mine.inputs.once, mine.dropout)
+        if mine.head is not None:
+            mine.row["strength"] = _refits.refit(mine.training.module, mine.inputs.once, self.samples.task)
+        mine.training.module.eval()
         mine.inputs.leave()
 
     def _validate(self, mine: Window) -> None:

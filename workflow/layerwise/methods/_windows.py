@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -21,7 +21,7 @@ from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.layers import build as layers
 from layerwise.layers import zoo
-from layerwise.methods import _decision
+from layerwise.methods import _decision, _refits
 from layerwise.methods._inputs import CHUNK, Inputs, Samples
 
 
@@ -44,6 +44,10 @@ class Window:
         Of a turn.
     training
         What trains `module`, which drops inputs and gradients.
+    dropout
+        Of its inputs; None without one.
+    head
+        The affine layer that ends the decision block, where ridge regression fits it; else None.
     row
         What to record of it.
     """
@@ -57,6 +61,8 @@ class Window:
     inputs: Inputs
     epochs: int
     training: loop.Training
+    dropout: nn.Dropout | None
+    head: nn.Linear | None
     row: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,9 +142,11 @@ class Builder:
         trained = [layer for block in self.blocks[first : None if ends else last] for layer in block]
         decision, words = (nn.Sequential(), ()) if ends else self._decision(number, feed, trained)
         parts = [*trained, *decision]
-        row = self._memory(nn.Sequential(*parts), feed)
-        if o.input_dropout:
-            parts.insert(0, nn.Dropout(o.input_dropout))
+        head = self._head(list(decision))
+        row = self._memory(nn.Sequential(*parts), feed, head)
+        dropout = nn.Dropout(o.input_dropout) if o.input_dropout else None
+        if dropout is not None:
+            parts.insert(0, dropout)
         if o.gradient_dropout and not ends:
             parts.insert(len(parts) - len(decision), GradientDropout(o.gradient_dropout))
         module = self.module if parts == list(self.module) else nn.Sequential(*parts)
@@ -146,16 +154,17 @@ class Builder:
         weight_decay = o.weight_decay * o.weight_decay_by_block**first
         own = max(1, round(o.epochs[min(number, len(o.epochs) - 1)] * o.epochs_by_block**first))
         epochs = own * o.rounds
-        parameters = [p for layer in parts for p in layer.parameters()]
+        parameters = [p for layer in parts for p in layer.parameters() if p.requires_grad]
         inputs = self.samples.inputs(self.seed + 7919 * number, 2 if normalises(module) else 1)
         training = loop.Training(
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,
-            loss=lambda z, t: self.loss(module(z), t),
+            loss=lambda z, t: self._loss(head, module(z), t),
             batches=inputs,
             optimizer=optimizer(o.optimizer, parameters, lr, momentum=o.momentum, weight_decay=weight_decay),
             epochs=epochs,
-            rate=lambda epoch: self._rate(module, lr, epoch, epochs),
+            rate=lambda epoch: scheduled(o.rate, lr, epoch, epochs, milestones=(epochs // 2, 3 * epochs // 4)),
+            prepare=lambda epoch: self._prepare(module, inputs, dropout, head, epoch),
         )
         row |= {
             "first": first + 1,
@@ -166,17 +175,24 @@ class Builder:
             "lr": lr,
             "weight_decay": weight_decay,
         }
-        return Window(first, last, feed, trained, decision, words, inputs, own, training, row)
+        row |= {"decision_by": o.decision_by} if head is not None else {}
+        return Window(first, last, feed, trained, decision, words, inputs, own, training, dropout, head, row)
 
-    def _rate(self, module: nn.Module, lr: float, epoch: int, epochs: int) -> float:
-        """Return the learning rate of an epoch, and set the dropout of its inputs."""
-        o = self.options
-        if o.input_dropout:
-            next(layer for layer in module.children() if isinstance(layer, nn.Dropout)).p = (
-                o.input_dropout * o.input_dropout_decay**epoch
-            )
-        milestones = (epochs // 2, 3 * epochs // 4)
-        return scheduled(o.rate, lr, epoch, epochs, milestones=milestones)
+    def _loss(self, head: nn.Linear | None, scores: Tensor, targets: Tensor) -> Tensor:
+        if head is None:
+            return self.loss(scores, targets)
+        return _refits.squared_error(self.samples.task, scores, targets)
+
+    def _prepare(
+        self, module: nn.Sequential, inputs: Inputs, dropout: nn.Dropout | None, head: nn.Linear | None, epoch: int
+    ) -> None:
+        """Set the dropout of an epoch's inputs, and refit a ridge head to the features as they are."""
+        if dropout is not None:
+            dropout.p = self.options.input_dropout * self.options.input_dropout_decay**epoch
+        if head is not None:
+            if not epoch:  # there are no statistics yet
+                _refits.normalise(module, inputs.once, dropout)
+            _refits.refit(module, inputs.once, self.samples.task)
 
     # ------------------------------------------------------------ the decision block
 
@@ -194,7 +210,7 @@ class Builder:
                 (o.memory + _decision.SLACK) * self._whole,
                 o.max_width,
                 o.max_convolutions,
-                lambda module: self._count(module.to(sample.dtype), feed),
+                lambda module: self._count(module.to(sample.dtype), feed, self._head(list(module.children()))),
             )
             if not self.nearest:
                 _decision.demand(found, self._whole, o.memory, f"method 'local', block {number + 1}")
@@ -203,16 +219,24 @@ class Builder:
             decision, words = layers.build(words, shape, outputs)
         return layers.for_images(decision.to(sample.device, sample.dtype)), words
 
+    def _head(self, decision: Sequence[nn.Module]) -> nn.Linear | None:
+        """Return the affine layer that ends a decision block, held fixed, where ridge regression fits it; else None."""
+        if self.options.decision_by == "gradient" or not decision:
+            return None
+        head = decision[-1].requires_grad_(False)
+        assert isinstance(head, nn.Linear)
+        return head
+
     def _shape(self, below: Sequence[nn.Module]) -> tuple[int, ...]:
         """Return the shape of one sample behind the lowest layers."""
         return tuple(layers.apply(nn.Sequential(*below), self.samples.sample).shape[1:])
 
     # ------------------------------------------------------------ memory
 
-    def _memory(self, module: nn.Module, feed: Sequence[nn.Module]) -> dict[str, Any]:
+    def _memory(self, module: nn.Module, feed: Sequence[nn.Module], head: nn.Linear | None) -> dict[str, Any]:
         """Return what a step of a window takes, without its dropouts; nothing where that cannot be counted."""
         try:
-            peak = self._count(module, feed).peak
+            peak = self._count(module, feed, head).peak
             return {"memory_bytes": peak, "memory_share": round(peak / self._whole, 4)}
         except LayerwiseError:
             return {}
@@ -225,17 +249,17 @@ class Builder:
         with torch.device("meta"):
             decision, _ = layers.build(_decision.words(shape, 0, 0), shape, outputs)
         module = nn.Sequential(*window.trained, *decision.to(self.samples.sample.dtype))
-        return round(self._count(module, window.feed).peak / self._whole, 4)
+        return round(self._count(module, window.feed, self._head(list(decision))).peak / self._whole, 4)
 
-    def _count(self, module: nn.Module, feed: Sequence[nn.Module]) -> memory.Memory:
+    def _count(self, module: nn.Module, feed: Sequence[nn.Module], head: nn.Linear | None = None) -> memory.Memory:
         """Count the memory of a step that trains a module behind frozen layers; LayerwiseError where it cannot be."""
         task, shape = self.samples.task, self.samples.shape
 
         def loss(scores: Tensor, labels: Tensor) -> Tensor:
-            return self.loss(scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
+            return self._loss(head, scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
 
         try:
-            return memory.step(
+            found = memory.step(
                 module,
                 self._shape(feed) if feed else shape,
                 self.samples.batch,
@@ -247,6 +271,9 @@ class Builder:
         except zoo.NO_RUN as error:  # of layers that go by numbers, which fake tensors do not have
             said = " ".join(str(error).split())[:160]
             raise LayerwiseError(f"method 'local': the memory of a step cannot be counted ({said})") from None
+        if head is None:
+            return found
+        return replace(found, peak=max(found.peak, found.parameters + found.optimiser + _refits.bytes_of(head)))
 
     @functools.cached_property
     def _whole(self) -> int:

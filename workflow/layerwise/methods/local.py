@@ -19,6 +19,7 @@ from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop
 from layerwise.gradient.losses import loss_of
+from layerwise.gradient.weights import take_over
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
 from layerwise.layers.settings import PLAIN
@@ -50,6 +51,11 @@ class Options(Bounded):
     transfer learning (Table 6.5)."""
     decision: tuple[str, ...] = ("dense outputs",)
     """Layer words of the decision block; empty for one that is searched for by `memory`."""
+    decision_by: Literal["gradient", "ridge"] = "gradient"
+    """What fits the affine layer that ends a decision block: gradients, or ridge regression on the features below it,
+    refitted before each epoch and fixed in it, so that no gradient of it is held; its squared error then trains the
+    window, whatever `loss` says. The sums of d features take 32 d^2 bytes: average them first. The last window has the
+    model's own head, which gradients train by `loss`."""
     memory: Annotated[float, Gt(0), Le(1)] | None = None
     """Share of the memory of the whole model's training step that a window's step may take, by which the decision
     block is searched for: as many 3x3 convolutions as fit, as wide as fits, a global average, an affine layer."""
@@ -86,6 +92,9 @@ class Options(Bounded):
     """What is done to the images of each batch, in this order, drawn anew in every epoch: shifted by up to an eighth of
     their side, mirrored, two operations of AutoAugment's policy for CIFAR-10 or SVHN (8-bit images alone), a square of
     half their side set to zero."""
+    init: Literal["torch", "used"] = "torch"
+    """First weights of the blocks: torch's defaults, or those of the one network under the segment's ``uses``, such as
+    one in closed form, whose layers with weights are of the same shapes as the segment's, or as its lowest."""
     weights: Annotated[str, File()] | None = None
     """First weights of the blocks of a model: a .safetensors file of the whole model's state dict, from which each
     block takes its own by name. Its content counts in digests, and not where it lies."""
@@ -106,6 +115,8 @@ class Options(Bounded):
             raise LayerwiseError("give 'decision' words, or decision: [] with a 'memory' target, and not both")
         if self.augment and self.features == "stored":
             raise LayerwiseError("option 'augment' needs features: feed, since inputs are other ones in every epoch")
+        if self.weights is not None and self.init != "torch":
+            raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
         if self.schedule == "bottom_up" and self.rounds > 1:
             raise LayerwiseError("option 'rounds' is for a schedule round_robin or random_robin")
         if self.decision and self.decision[-1].split() != ["dense", "outputs"]:
@@ -136,7 +147,7 @@ def fit(
         The blocks up to the best one by validation, with its decision block. The record has ``blocks`` (a row a
         window: ``first`` and ``last`` block from 1, ``decision``, ``parameters`` in training, ``epochs``, ``lr``,
         ``weight_decay``, ``memory_bytes`` of a step and ``memory_share`` of the whole model's where these can be
-        counted, and its validation),
+        counted, its validation, and ``decision_by`` and ``strength`` of a ridge head),
         ``chosen`` (the last block that is kept) and ``history`` (a row an epoch, with its window).
 
     Raises
@@ -152,7 +163,10 @@ def fit(
         torch.manual_seed(seed)
         weights = pretrained.read(options.weights, options.new)
         parts, words = layers.assemble(segment.layers, segment.shape, segment.outputs, weights=weights)
-        module = layers.for_images(nn.Sequential(*parts).to(device, features.train.dtype))
+        module = nn.Sequential(*parts)
+        if options.init == "used":
+            take_over(module, segment.uses, "method 'local'")
+        module = layers.for_images(module.to(device, features.train.dtype))
         training = LocalTraining(module, _samples(features.to(device), options), options, seed)
         training.run(hooks)
     network, kept, decision = training.network()
@@ -182,7 +196,7 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
 def counted_by(options: Options) -> list[Any]:
     """Return the options that the memory of the steps depends on."""
     names = ("window", "overlap", "head", "decision", "memory", "max_width", "max_convolutions", "optimizer", "batch")
-    return [getattr(options, name) for name in (*names, "loss")]
+    return [getattr(options, name) for name in (*names, "loss", "decision_by")]
 
 
 def _samples(features: Features, o: Options) -> Samples:

@@ -27,7 +27,7 @@ from layerwise.gradient.losses import CANONICAL, loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.validation import Scored, validation
-from layerwise.gradient.weights import glorot_
+from layerwise.gradient.weights import glorot_, take_over
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
 from layerwise.options import Bounded, File, Ge, Gt, Le, Lt
@@ -81,7 +81,7 @@ class Options(Bounded):
     half their side set to zero."""
     init: Literal["torch", "glorot", "used"] = "torch"
     """First weights: torch's defaults, Glorot's uniform weights with zero biases, or those of the one network under
-    the segment's ``uses``, whose layers with weights are of the same shapes."""
+    the segment's ``uses``, whose layers with weights are of the same shapes as the segment's, or as its lowest."""
     weights: Annotated[str, File()] | None = None
     """First weights of the blocks of a model: a .safetensors file of the whole model's state dict, from which each
     block takes its own by name. Its content counts in digests, and not where it lies."""
@@ -187,7 +187,7 @@ def fit(
         if options.init == "glorot":
             module.apply(glorot_)
         elif options.init == "used":
-            _take_over(module, segment)
+            take_over(module, segment.uses, "method 'sgd'")
         module = layers.for_images(module.to(device, features.train.dtype))
         features = features.to(device)
         training = _training(module, features, options, seed)
@@ -251,24 +251,6 @@ def _exchange(whole: Training, module: nn.Sequential, features: Features, option
     kept = {f.name: getattr(whole, f.name) for f in fields(whole)}
     changes = options.exchange.endswith(" changes")
     return Exchange(**kept, coder=coder(options.exchange), changes=changes, seed=seed, workers=workers)
-
-
-def _take_over(module: nn.Sequential, segment: Segment) -> None:
-    """Start from the weights of the one network that the segment uses."""
-    if len(segment.uses) != 1:
-        raise LayerwiseError(
-            f"method 'sgd': init: used needs one network under uses, and there are {len(segment.uses)}"
-        )
-    (path, used), kept = next(iter(segment.uses.items())), [m for m in module.children() if m.state_dict()]
-    given = [m for m in used.children() if m.state_dict()]
-    shapes = [[[tuple(t.shape) for t in m.state_dict().values()] for m in each] for each in (kept, given)]
-    if shapes[0] != shapes[1]:
-        raise LayerwiseError(
-            f"method 'sgd': init: used: the weights of {path!r} are of the shapes {shapes[1]}, and the segment's of "
-            f"{shapes[0]}: use a network of the same layers"
-        )
-    for mine, theirs in zip(kept, given, strict=True):
-        mine.load_state_dict(theirs.state_dict())
 
 
 def _check(segment: Segment, features: Features, options: Options) -> None:
