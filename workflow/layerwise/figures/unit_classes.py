@@ -38,6 +38,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
         empty(axes[0])
         return figure
     mine = mine[(mine["depth"] == options.depth) & (mine["seed"] == _seed(results, options))]
+    for unit in options.units:
+        if not (mine["unit"] == unit).any():
+            raise LayerwiseError(f"figure unit_classes: {options.probe} saw no unit {unit} at depth {options.depth}")
     mine = mine.dropna(axis="columns", how="all")  # classes of other data sets
     steps = sorted(mine["step"].unique())
     figure, axes = grid(len(options.units) * len(steps), max(1, len(steps)), 1.45, 1.6)
@@ -45,10 +48,6 @@ def draw(results: StudyResults, options: Options) -> Figure:
     places = ((unit, step) for unit in options.units for step in steps)
     for i, (ax, (unit, step)) in enumerate(zip(axes, places, strict=True)):
         row = mine[(mine["unit"] == unit) & (mine["step"] == step)]
-        if row.empty:
-            raise LayerwiseError(
-                f"figure unit_classes: probe {options.probe} saw no unit {unit} at depth {options.depth}"
-            )
         ax.bar([c.removeprefix(PREFIX) for c in classes], row[classes].iloc[0], color="#0072B2")
         ax.set_title(f"step {step}\nH = {row['entropy'].item():.2f} bits", fontsize=8)
         ax.tick_params(labelsize=6)
