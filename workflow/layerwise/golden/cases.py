@@ -253,7 +253,7 @@ def _sgd() -> Iterator[Case]:
     yield from _each(
         "sgd",
         CONV,
-        {**short, "exchange": "float32"},
+        {**short, "exchange": "float32", "workers": 2},
         {"exchange": "entropy 5"},
         {"exchange": "entropy 2 of 8"},
         {"exchange": "fixed 4 changes"},
@@ -295,7 +295,7 @@ def _local() -> Iterator[Case]:
         {"decision": (), "memory": 0.9},
         {"decision": (), "memory": 1.0},
         {"decision": (), "memory": 1.0, "max_width": 8},
-        {"decision": (), "memory": 1.0, "max_width": 8, "max_convolutions": 0},
+        {"decision": (), "memory": 1.0, "max_convolutions": 0, "epochs": (1,)},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"lr": 0.1, "lr_by_block": 0.5},
