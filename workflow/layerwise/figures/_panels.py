@@ -49,6 +49,12 @@ def parted(results: StudyResults, network: str) -> tuple[str, str] | None:
     return dataset, path
 
 
+def shown_seed(results: StudyResults, shown: str, seed: int | None) -> int:
+    """Return the seed to show of a data set or ``dataset/path``: the one that is given, or the first of the study."""
+    first: int = results.study.seeds_of(shown.partition("/")[0])[0]
+    return first if seed is None else seed
+
+
 def title(results: StudyResults, network: str) -> str:
     """Return what to call ``dataset/path`` over a panel."""
     dataset, _, path = network.partition("/")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import shown_seed
 from layerwise.figures._style import new, provenance
 from layerwise.options import Bounded, Ge
 from layerwise.results.study_results import StudyResults
@@ -33,7 +34,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     shape = tuple(results.data(options.dataset).train.x.shape[1:])
     rows: dict[str, Tensor] = {}
     for path, label in _networks(results, options).items():
-        seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+        seed = shown_seed(results, options.dataset, options.seed)
         found = pictures(results.network(options.dataset, path, seed), shape)
         if found is None:
             raise LayerwiseError(f"figure filters: the first layer of {path!r} does not take images {shape} in")
@@ -89,7 +90,7 @@ def _show(ax: Axes, picture: Tensor) -> None:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+    seed = shown_seed(results, options.dataset, options.seed)
     return (
         f"Filters of the first layer on {options.dataset}, a row a network, each scaled to the 98th percentile of its "
         f"own absolute weights (red above zero and blue below; of "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layerwise.contract import Task
 from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import shown_seed
 from layerwise.figures._style import grid, provenance
 from layerwise.figures.toy_regions import DOTS
 from layerwise.gradient.losses import loss_of
@@ -41,7 +42,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if tuple(data.train.x.shape[1:]) != (2,) or not data.task.classifies:
         raise LayerwiseError(f"figure input_gradients: {options.dataset!r} is not points in the plane with classes")
     networks = results.networks(options.dataset, options.networks)
-    seed = _seed(results, options)
+    seed = shown_seed(results, options.dataset, options.seed)
     figure, axes = grid(2 * len(networks), 4 if len(networks) > 1 else 2, 2.5, 2.9)
     for i, (path, label) in enumerate(networks.items()):
         node = Node(results.study.name, options.dataset, seed, path)
@@ -71,14 +72,10 @@ def gradients(network: nn.Module, x: Tensor, y: Tensor, task: Task) -> Tensor:
     return slope.detach()
 
 
-def _seed(results: StudyResults, options: Options) -> int:
-    first: int = results.study.seeds_of(options.dataset)[0]
-    return first if options.seed is None else options.seed
-
-
 def caption(results: StudyResults, options: Options) -> str:
+    seed = shown_seed(results, options.dataset, options.seed)
     return (
         f"The points of {options.dataset} on which each network was trained, by their class, and beside them minus the "
         f"gradient of the trained network's loss at the first {options.arrows:,} of them, coloured by its size: seed "
-        f"{_seed(results, options)} alone. {provenance(results, f'networks/{options.dataset}')}"
+        f"{seed} alone. {provenance(results, f'networks/{options.dataset}')}"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, legend, probed, ran, seen, title
+from layerwise.figures._panels import empty, legend, probed, ran, seen, shown_seed, title
 from layerwise.figures._style import grid, provenance
 from layerwise.figures.toy_regions import DOTS
 from layerwise.options import Bounded
@@ -34,7 +34,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         figure, axes = grid(1, 1, 3.0, 2.4)
         empty(axes[0])
         return figure
-    mine = mine[mine["seed"] == _seed(results, options)]
+    mine = mine[mine["seed"] == shown_seed(results, options.network, options.seed)]
     depths = options.depths or tuple(sorted(mine["depth"].unique()))
     figure, axes = grid(len(depths), 4, 2.2, 2.4)
     figure.set_figwidth(figure.get_figwidth() + 0.9)
@@ -51,14 +51,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
     return figure
 
 
-def _seed(results: StudyResults, options: Options) -> int:
-    first: int = results.study.seeds_of(options.network.partition("/")[0])[0]
-    return first if options.seed is None else options.seed
-
-
 def caption(results: StudyResults, options: Options) -> str:
     there, out = ran(results, [options.network])
-    which = f"seed {_seed(results, options)} alone" if there else "not run"
+    which = f"seed {shown_seed(results, options.network, options.seed)} alone" if there else "not run"
     return (
         f"Samples along the first two principal components of what {title(results, options.network)} makes of them at "
         f"each depth, by class: {which}.{out} {provenance(results, f'networks/*/{options.probe}.csv')}"

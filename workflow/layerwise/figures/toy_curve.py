@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import entry, legend
+from layerwise.figures._panels import entry, legend, shown_seed
 from layerwise.figures._style import looks, new, provenance
 from layerwise.layers import build as layers
 from layerwise.results.study_results import StudyResults
@@ -30,7 +30,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if tuple(data.test.x.shape[1:]) != (1,) or data.task.classifies or data.task.outputs != 1:
         raise LayerwiseError(f"figure toy_curve: {options.dataset!r} is not one value of one coordinate")
     networks = results.networks(options.dataset, options.networks)
-    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+    seed = shown_seed(results, options.dataset, options.seed)
     look = looks(results, options.dataset, networks)
     order = data.test.x[:, 0].argsort()
     x, y = data.test.x[order], data.test.y[order].double()
@@ -54,7 +54,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+    seed = shown_seed(results, options.dataset, options.seed)
     return (
         f"The networks' curves on {options.dataset} over every so many test points (above), and their absolute "
         f"residuals at all test points (below; with the mean squared error in the legend): seed {seed} alone. "

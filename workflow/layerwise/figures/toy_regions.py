@@ -11,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
+from layerwise.figures._panels import shown_seed
 from layerwise.figures._style import grid, provenance
 from layerwise.layers import build as layers
 from layerwise.options import Bounded, Ge
@@ -39,7 +40,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if tuple(x.shape[1:]) != (2,) or not data.task.classifies:
         raise LayerwiseError(f"figure toy_regions: {options.dataset!r} is not points in the plane with classes")
     networks = results.networks(options.dataset, options.networks)
-    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+    seed = shown_seed(results, options.dataset, options.seed)
     low, high = x.min(0).values, x.max(0).values
     margin = 0.05 * (high - low)
     low, high = low - margin, high + margin
@@ -66,7 +67,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    seed = results.study.seeds_of(options.dataset)[0] if options.seed is None else options.seed
+    seed = shown_seed(results, options.dataset, options.seed)
     return (
         f"Decision regions (tints) of the networks on {options.dataset} over test points (dots, coloured by their true "
         f"class), with the test accuracy of this fit: seed {seed} alone. "

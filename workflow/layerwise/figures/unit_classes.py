@@ -8,7 +8,7 @@ from typing import Annotated
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, probed, ran, seen
+from layerwise.figures._panels import empty, probed, ran, seen, shown_seed
 from layerwise.figures._style import grid, provenance
 from layerwise.options import Bounded, Ge, MinLen
 from layerwise.results.study_results import StudyResults
@@ -37,7 +37,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         figure, axes = grid(1, 1, 3.0, 2.4)
         empty(axes[0])
         return figure
-    mine = mine[(mine["depth"] == options.depth) & (mine["seed"] == _seed(results, options))]
+    mine = mine[(mine["depth"] == options.depth) & (mine["seed"] == shown_seed(results, options.network, options.seed))]
     for unit in options.units:
         if not (mine["unit"] == unit).any():
             raise LayerwiseError(f"figure unit_classes: {options.probe} saw no unit {unit} at depth {options.depth}")
@@ -56,14 +56,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
     return figure
 
 
-def _seed(results: StudyResults, options: Options) -> int:
-    first: int = results.study.seeds_of(options.network.partition("/")[0])[0]
-    return first if options.seed is None else options.seed
-
-
 def caption(results: StudyResults, options: Options) -> str:
     there, out = ran(results, [options.network])
-    which = f", seed {_seed(results, options)} alone" if there else ""
+    which = f", seed {shown_seed(results, options.network, options.seed)} alone" if there else ""
     return (
         f"Classes of the samples for which units at depth {options.depth} of {options.network} are above 0, and the "
         f"entropy H of their shares, at steps of the training{which}.{out} "
