@@ -67,7 +67,7 @@ def _of_network(
             blocks = zoo.run(layer, shape, outputs)
         if (word, shape, outputs) not in told:
             told.add((word, shape, outputs))
-            yield from _table(word, blocks, f"{dataset}: {_times(shape)}, {outputs} outputs")
+            yield from _table(word, blocks, f"{dataset}: {times(shape)}, {outputs} outputs")
         shape = blocks[-1].out_shape
 
 
@@ -76,9 +76,14 @@ def _table(word: str, blocks: list[zoo.Block], where: str) -> Iterator[str]:
     yield f"\n{word} on {where}, {len(blocks)} blocks, {parameters:,} parameters"
     yield ROW.format("block", "made of", "output", "parameters")
     for number, block in enumerate(blocks, blocks[0].word.first):
-        made_of = block.made_of if len(block.made_of) <= CUT else f"{block.made_of[: CUT - 1]}…"
-        yield ROW.format(number, made_of, _times(block.out_shape), f"{block.parameters:,}")
+        yield ROW.format(number, shortened(block.made_of, CUT), times(block.out_shape), f"{block.parameters:,}")
 
 
-def _times(shape: Shape) -> str:
+def times(shape: Shape) -> str:
+    """Return a shape as text, such as 3x32x32."""
     return "x".join(map(str, shape)) or "1"
+
+
+def shortened(made_of: str, letters: int) -> str:
+    """Return what a block is made of, in so many letters at most."""
+    return made_of if len(made_of) <= letters else f"{made_of[: letters - 1]}…"

@@ -15,6 +15,7 @@ from layerwise.layers import zoo
 from layerwise.layers.words import Blocks, parse
 from layerwise.methods import _decision
 from layerwise.methods._inputs import CHUNK
+from layerwise.run.blocks import shortened, times
 
 MIB = 2**20
 MOST = 2**33  # numbers of a batch: beyond, a size was misspelt
@@ -63,8 +64,7 @@ def report(model: str, *, batch: int, size: int, channels: int, outputs: int, op
             images=prod(images) if number else 0,
             optimiser=optimiser,
         )
-        shape = "x".join(map(str, block.out_shape)) if prod(block.out_shape) > 1 else "1"
-        name = block.made_of if len(block.made_of) <= 30 else f"{block.made_of[:29]}…"
+        shape, name = times(block.out_shape), shortened(block.made_of, 30)
         sizes = (found.saved / MIB, found.feed / MIB, found.peak / MIB, 100 * found.peak / whole.peak)
         yield ROW.format(number + 1, name, shape, block.parameters, *sizes)
     yield "A block's step: its own with an affine decision layer on it, behind the frozen blocks before it."
