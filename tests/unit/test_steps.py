@@ -71,6 +71,18 @@ def test_what_is_counted_is_left_out_and_needs_no_data(tmp_path, monkeypatch):
     assert "steps.csv" in study.targets()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("networks", {"cifar10": {"slow": "renamed"}}), ("segments", {"net": {"memory": 0.4}})]
+)
+def test_a_count_is_of_the_networks_and_options_that_are_asked(tmp_path, key, value):
+    one = {**LEFT_OUT, "networks": {**LEFT_OUT["networks"], "cifar10": {"net": "layer by layer"}}}
+    other = {**one, key: {**one[key], **value}}
+    if key == "segments":
+        other[key]["net"] = {**LEFT_OUT["segments"]["net"], **value["net"]}
+    studies = [tinystudy.load(tmp_path, **each) for each in (one, one, other)]
+    assert studies[0].steps_digest() == studies[1].steps_digest() != studies[2].steps_digest()
+
+
 def test_a_count_answers_for_a_published_share(tmp_path):
     row = "cifar10 mobilenet_v2"
     memory = {"published": "relative_memory_percent", "measure": steps.SHARE}

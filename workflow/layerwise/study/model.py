@@ -362,7 +362,7 @@ class Study:
         """Return the digest that steps.csv is made for."""
         code = plugins.code_digest([plugins.PACKAGE / "run" / "steps.py"])
         named = [each.split("/", 1) for each in self.counted]
-        return digest_of([code, *([d, self.asked(d, p), self.segment_spec(p)] for d, p in named)])
+        return digest_of([code, *([d, p, self.dataset_spec(d), self.segment_spec(p)] for d, p in named)])
 
     def view_digest(self, kind: str, name: str) -> str:
         """Return the digest that a figure or a table is made for."""
