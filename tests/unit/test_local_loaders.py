@@ -17,6 +17,7 @@ from layerwise.gradient.batches import Batches
 from layerwise.layers import build as layers
 from layerwise.local import train
 from layerwise.methods import local
+from layerwise.methods._inputs import Held
 
 CPU = torch.device("cpu")
 WORDS = ("conv 3 4 pad 1", "batchnorm", "relu", "maxpool 2", "conv 3 6 pad 1", "relu", "dropout 0.2", "dense outputs")
@@ -90,16 +91,24 @@ def test_the_same_batches_give_the_bytes_of_a_fit_on_tensors(how, monkeypatch):
     features = Features(Split(x[20:], y[20:]), Split(x[:20], y[:20]), Task("onehot", 3, ("0", "1", "2")))
     passes: list = []
 
-    drawn = Batches.__iter__
+    drawn, clean = Batches.__iter__, Held.once
+
+    def labels(t):
+        return t.argmax(dim=1) if t.dim() > 1 else t
 
     def recorded(self):
         passes.append([])
         for x, t in drawn(self):
-            passes[-1].append((x, t.argmax(dim=1) if t.dim() > 1 else t))
+            passes[-1].append((x, labels(t)))
             yield x, t
+
+    def recorded_once(self):
+        passes.append(batches(self.split.x, labels(self.split.y), self.batch))
+        yield from clean(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "__iter__", recorded)
+        patch.setattr(Held, "once", recorded_once)
         options = local.Options(**{**SHORT, "batch": 16, "features": "feed", **how})
         fit = local.fit(Segment(WORDS, (1, 8, 8), 3), features, options, seed=5, device=CPU)
     trained = train(WORDS, Endless(passes), batches(x[:20], y[:20], 7), classes=3, seed=5, device="cpu", **SHORT | how)
