@@ -159,7 +159,7 @@ WRONG = {
     "a variant of another method": (
         {"d<n>": {**CONV, "variants": {"pca": {"method": "pca"}}}},
         "d9/head",
-        "segments/d<n>/variants/pca: 'method' is not what belongs here: an option, layers or uses",
+        "segments/d<n>/variants/pca: 'method' is not what belongs here: an option, layers, uses or selects",
     ),
     "a variant with a wrong option": (
         {"d<n>": {**CONV, "variants": {"half": {"fracton": 0.5}}}},

@@ -7,7 +7,6 @@ to the 512 bytes that CUDA's allocator rounds to. What kernels use inside, as cu
 from __future__ import annotations
 
 import copy
-import gc
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,6 +83,11 @@ class _Live(TorchDispatchMode):
             self.most = max(self.most, self.now)
             weakref.finalize(storage, self._free, key)
 
+    def forget(self, module: nn.Module) -> None:
+        """Count the weights of a module no more. One that torch.fx made holds itself, and goes at any time later."""
+        for weight in (*module.parameters(), *module.buffers()):
+            self._free(weight.untyped_storage()._cdata)
+
     def _free(self, key: int) -> None:
         self.now -= self.sizes.pop(key, 0)
 
@@ -112,8 +116,8 @@ def feeds(layers: Sequence[nn.Module], shape: tuple[int, ...], batch: int, chunk
             live.most = live.now
             z = twin.eval()(z)
             most = max(most, live.most - apart)
+            live.forget(twin)
             del twin
-            gc.collect()  # modules that torch.fx made hold themselves: they would go at any time later
             whole = _bytes(z) * batch // samples
             together = whole - _bytes(z) + most if chunks > 1 else most
             result.append(Feed(parameters, images + max(together, 2 * whole if chunks > 1 else 0)))
