@@ -216,6 +216,7 @@ import os, sys, torch
 from torch import distributed
 from layerwise.closed import shards
 from layerwise.errors import LayerwiseError
+from layerwise.run import processes
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 shards.add(torch.ones(3))
@@ -224,6 +225,7 @@ if rank == 1:
 try:
     shards.add(torch.ones(3))
 except LayerwiseError as error:
+    processes.leave()
     sys.exit(f"layerwise: {error}")
 """
 

@@ -177,15 +177,17 @@ def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..
     if named == "fit":
         processes.join(on, plan, args.dataset, args.path, data)
     made: dict[str, str] = {}
-    for path in paths:
-        for seed in plan.seeds_of(args.dataset):
-            node = trie.Node(plan.name, args.dataset, seed, path)
-            print(f"{named} {node}: {step(plan, node, data, on)}", flush=True)
-            if args.done and shards.rank() == 0:
-                made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
-    if made:
-        store.write_json(args.done, {"made": made})
-    processes.leave()
+    try:
+        for path in paths:
+            for seed in plan.seeds_of(args.dataset):
+                node = trie.Node(plan.name, args.dataset, seed, path)
+                print(f"{named} {node}: {step(plan, node, data, on)}", flush=True)
+                if args.done and shards.rank() == 0:
+                    made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
+        if made:
+            store.write_json(args.done, {"made": made})
+    finally:
+        processes.leave()  # else gloo's threads, cut off where the interpreter ends, abort the process now and then
 
 
 def _check_done(path: Path) -> None:
