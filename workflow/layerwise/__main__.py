@@ -265,8 +265,13 @@ def _steps(args: argparse.Namespace) -> None:
     plan = _plan(args)
     if not plan.counted:
         raise LayerwiseError(f"study {plan.name}: it leaves out no network whose training steps can be counted")
-    with made.making(plan, "steps", plan.steps_digest(), [trie.home(plan.name) / "steps.csv"], steps.TEXT) as (path,):
-        store.write_csv(path, steps.count(plan))
+    digest, table = plan.steps_digest(), trie.home(plan.name) / "steps.csv"
+    try:
+        made.check(plan, "steps", digest, [table], "steps")
+        print(f"steps of {plan.name}: already counted, left alone")  # large models take an hour
+    except LayerwiseError:
+        with made.making(plan, "steps", digest, [table], steps.TEXT) as (path,):
+            store.write_csv(path, steps.count(plan))
 
 
 def _verdicts(args: argparse.Namespace) -> None:
