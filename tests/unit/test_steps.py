@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import tinystudy
 import torch
 
+from layerwise.__main__ import main
 from layerwise.contract import Features, Segment, Split, Task
 from layerwise.methods import local
 from layerwise.results import published
 from layerwise.run import steps
+from layerwise.tables import published_rows
 
 TASK = Task("onehot", 10, tuple("0123456789"))
 NET = ["conv 3 8 pad 1", "relu", "maxpool 2", "conv 3 16 pad 1", "batchnorm", "relu", "avgpool 14", "dense outputs"]
@@ -102,3 +106,21 @@ def test_a_count_answers_for_a_published_share(tmp_path):
     share = table.loc[row, "relative_memory_percent"]
     assert (share["measured"], share["verdict"], share["reason"]) == (30.4, "reproduced", published.COUNTED)
     assert table.loc[row, "dll_accuracy"]["verdict"] == "not run"
+    results = SimpleNamespace(study=study, steps=counted, runs=lambda *_: False)
+    shown = published_rows.make(results, published_rows.Options("thesis", "table6.2")).iloc[0]
+    assert (shown["memory_published"], shown["memory"], shown["n"]) == (share["published"], 30.4, 0)
+    assert pd.isna(shown["dll"])
+
+
+def test_what_is_counted_already_is_left_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tinystudy.load(tmp_path, **LEFT_OUT)  # writes the file
+    counts = []
+    monkeypatch.setattr(steps, "count", lambda study: counts.append(study) or pd.DataFrame({"decision": ["a"]}))
+    table = tmp_path / "results" / "tiny" / "steps.csv"
+    for known, change in ((0, None), (1, None), (1, "edited")):
+        if change:
+            table.write_text(change)
+        assert main(["steps", "tiny.yaml"]) == 0
+        assert ("left alone" in capsys.readouterr().out) == (len(counts) == known)
+    assert len(counts) == 2

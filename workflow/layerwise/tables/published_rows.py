@@ -12,6 +12,7 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError
 from layerwise.results.study_results import StudyResults
+from layerwise.run import steps
 from layerwise.study import works
 
 
@@ -45,10 +46,15 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
 
 
 def _measured(results: StudyResults, network: str | None, measure: str) -> tuple[float, float, int]:
-    """Return mean, half width and number of seeds; nan where there is no network, or it was not fitted anywhere."""
+    """Return mean, half width and number of seeds; nan where there is no network, or it was not fitted anywhere.
+
+    The memory of a network that is left out is counted, without a seed.
+    """
     dataset, _, path = (network or "").partition("/")
     if not network or not results.runs(dataset, path):
-        return np.nan, np.nan, 0
+        counted = steps.networks(results.steps)
+        mine = counted[counted["dataset"] + "/" + counted["path"] == network]
+        return (float(mine[measure].iloc[0]) if measure in mine and len(mine) else np.nan), np.nan, 0
     if dataset not in results.study.left_out:
         results.networks(dataset, (path,))  # says what is wrong with the name
     return *results.interval(dataset, path, measure), len(results.values(dataset, path, measure))
