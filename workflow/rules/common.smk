@@ -201,6 +201,22 @@ def shown(wildcards):
     return [name for name in targets(wildcards) if Path(name).name != "report.html"]
 
 
+# ------------------------------------------------------------ what a job needs of a machine
+
+
+def memory(wildcards, attempt):
+    """MB: as much again at every attempt, for a job that ended for want of it. A profile says how many there are."""
+    return 4000 * attempt
+
+
+def launcher(wildcards, resources):
+    """What starts a fit that several processes share, where a profile gives it tasks; a fit is the same without it."""
+    if not resources.get("mpi"):
+        return ""
+    nodes = f"--nodes={resources.nodes} " if "nodes" in resources.keys() else ""
+    return f"{resources.mpi} {nodes}--ntasks={resources.tasks} bash {workflow.basedir}/workflow/process.sh "
+
+
 # ------------------------------------------------------------ what a job is done for, as digests
 
 

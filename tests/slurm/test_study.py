@@ -1,0 +1,77 @@
+"""A study through the profile: what its jobs ask SLURM for, and what they come to."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import torch
+from safetensors.torch import load_file
+
+# A fit that two processes share. Any will do that they are able to share, such as one of partitions that learn at once.
+SHARED = "{method: dmn, layers: [conv 3 4, relu, maxpool 2]}"
+
+HUNGRY = '''"""A read-out that takes 900 MB, for as long as it takes SLURM to look."""
+import time
+
+import torch
+
+from layerwise.methods import ridge
+from layerwise.methods.ridge import Options
+
+
+def fit(*words, **more):
+    memory = torch.ones(225_000_000)
+    time.sleep(4)
+    return ridge.fit(*words, **more)
+'''
+
+
+def test_every_job_of_a_study_is_a_job_of_slurm(made):
+    rules = ["dataset", "fits", "node", "node", "node", "report", "table", "verdicts"]
+    assert sorted(job.rule for job in made.ran) == rules
+    assert {job["JobState"] for job in made.ran} == {"COMPLETED"}
+    assert {job["Requeue"] for job in made.ran} == {"1"}
+    assert {job["Partition"] for job in made.ran} == {"main"}
+    fits = [job for job in made.ran if job.rule == "node"]
+    assert {(job.tres("mem"), job["TimeLimit"], job["TresPerJob"]) for job in fits} == {("4000M", "04:00:00", "gres:gpu:1")}
+    others = [job for job in made.ran if job.rule != "node"]
+    assert not any("gpu" in repr(job) for job in others)
+    assert {job["TimeLimit"] for job in others} == {"01:00:00"}
+
+
+def test_independent_fits_run_side_by_side_on_a_node_and_gpu_each(made):
+    one, two = [job for job in made.ran if job.rule == "node" and "ridge" not in job["Comment"]]
+    begins, ends = ([datetime.fromisoformat(job[name]) for job in (one, two)] for name in ("StartTime", "EndTime"))
+    assert max(begins) < min(ends)
+    assert {one["NodeList"], two["NodeList"]} == {"n1", "n2"}
+
+
+def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(place):
+    place.edit("method: ridge", "method: hungry")
+    (place.folder / "hungry.py").write_text(HUNGRY)
+    node = place.marker("d4/ridge", group="seed0")
+    said = place.snakemake("--set-resources", "node:mem_mb=1000*attempt", "--", node)
+    first, second = place.jobs
+    assert (first["JobState"], first.tres("mem")) == ("FAILED", "1000M")
+    assert (second["JobState"], second.tres("mem")) == ("COMPLETED", "2000M")
+    assert "exceeded memory limit" in said
+    assert (place.folder / node).exists()
+
+
+def test_two_processes_share_a_fit_over_two_nodes(place):
+    before = load_file(place.node("d4") / "segment.safetensors")
+    place.unfit("d4")
+    place.edit("d4: {method: dmn, layers: [conv 3 4, relu, maxpool 2]}", f"d4: {SHARED}")
+    node = place.marker("d4", group="seed0")
+    (place.folder / node).unlink()
+    place.snakemake("--set-resources", "node:nodes=2", "node:tasks=2", "node:mpi=srun", "--", node)
+    (job,) = place.jobs
+    assert [job[name] for name in ("JobState", "NodeList", "NumTasks")] == ["COMPLETED", "n[1-2]", "2"]
+    record = json.loads((place.node("d4") / "fit.json").read_text())
+    assert record["processes"] == 2
+    after = load_file(place.node("d4") / "segment.safetensors")
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-6)
+    # Who started the processes is nothing that a fit depends on: it is not owed again where one does.
+    assert place.plan(node) == []
