@@ -7,6 +7,7 @@ configuration: jobs lose the variable SLURM_CONF on their way. To try something 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -23,15 +24,14 @@ NODES = ("n1", "n2")
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
 # Memory and GPUs are of the scheduler's books: a node has more than this machine. A job that takes more memory than it
-# asked for is ended all the same, by a look at its processes every second. A job of a lost node goes back into the
-# queue for as long as credentials last, so they are made short.
+# asked for is ended all the same, by a look at its processes every second.
 SLURM_CONF = """
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=20
+AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
@@ -63,7 +63,7 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.daemons: list[subprocess.Popen] = []
+        self.daemons: dict[str, subprocess.Popen] = {}
 
     @staticmethod
     def hindrance() -> str:
@@ -108,15 +108,15 @@ class Slurm:
         self._daemon("slurmctld", "-D", "-f", conf)
         self.wait("slurmctld answers", lambda: _works("scontrol", "ping"))
         for node in NODES:
-            self._daemon("slurmd", "-D", "-N", node, "-f", conf)
+            self._daemon("slurmd", "-D", "-N", node, "-f", conf, called=node)
         self.wait("all nodes are idle", lambda: said("sinfo", "-h", "-o", "%T %D").strip() == f"idle {len(NODES)}")
 
-    def _daemon(self, name: str, *words: str) -> None:
+    def _daemon(self, name: str, *words: str, called: str = "") -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
             die_with_me = ("setpriv", "--pdeathsig", "TERM")
             path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
             command = [*die_with_me, path, *words]
-            self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out))
+            self.daemons[called or name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
     def wait(self, what: str, true: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until something is true; AssertionError, with the ends of all logs, where that takes too long."""
@@ -124,15 +124,34 @@ class Slurm:
         while not true():
             if time.monotonic() > until:
                 logs = {log.name: log.read_text(errors="replace")[-1500:] for log in self.folder.glob("*.log")}
-                raise AssertionError("\n".join([f"in {seconds:.0f} s not: {what}", *map(": ".join, logs.items())]))
+                nodes = said("sinfo", "-N", "-l")
+                raise AssertionError("\n".join([f"in {seconds:.0f} s not: {what}", nodes, *map(": ".join, logs.items())]))
             time.sleep(0.1)
+
+    def lose(self, node: str) -> None:
+        """End a node as a power cut would: its daemon and all of its jobs, without a word to anyone."""
+        jobs = said("squeue", "-h", "-w", node, "-o", "%A").split()
+        self.daemons[node].kill()
+        self.daemons[node].wait()
+        for watcher in [pid for job in jobs for pid in processes(f"slurmstepd: [{job}.".encode(), "cmdline")]:
+            os.kill(watcher, signal.SIGKILL)  # first, for it would tell of the others' end
+        for process in processes(f"SLURMD_NODENAME={node}\0".encode(), "environ"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        said("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")  # as SLURM does after SlurmdTimeout
+
+    def find(self, node: str) -> None:
+        """Start a lost node again."""
+        self._daemon("slurmd", "-D", "-N", node, "-f", str(self.folder / "slurm.conf"), called=node)
+        said("scontrol", "update", f"nodename={node}", "state=resume")
+        self.wait(f"{node} is back", lambda: said("sinfo", "-h", "-n", node, "-o", "%T").strip() == "idle")
 
     def stop(self) -> None:
         """Cancel all jobs, end the daemons that were started, last ones first, and take the link away."""
         if _works("scontrol", "ping"):
             subprocess.run(["scancel", "--user", "root"], timeout=20, check=False)
             self.wait("no job runs", lambda: not said("squeue", "-h", "-t", "running,completing", "-o", "%A"))
-        for daemon in reversed(self.daemons):
+        for daemon in reversed(self.daemons.values()):
             daemon.send_signal(signal.SIGTERM)
             try:
                 daemon.wait(20)
@@ -171,6 +190,16 @@ class Job:
 
     def __repr__(self) -> str:
         return self.line
+
+
+def processes(text: bytes, file: str) -> list[int]:
+    """Return the processes that have a text in a file of /proc, such as ``cmdline``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if text in (process / file).read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def said(*command: str) -> str:

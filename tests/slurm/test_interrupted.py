@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cluster
-from loopback import said
+from loopback import processes, said
 from places import whole
 
 NODE = "results/tiny/networks/digits/seed0/mlp/node.json"
@@ -50,13 +50,8 @@ def held(place: Cluster, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def fits(place: Cluster) -> list[int]:
     """Return the processes that fit here."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[1:4] == [b"-m", b"layerwise", b"fit"] and (process / "cwd").readlink() == place.folder:
-                found.append(int(process.name))
-    return found
+    found = processes(b"\0-m\0layerwise\0fit\0", "cmdline")
+    return [process for process in found if Path(f"/proc/{process}/cwd").resolve() == place.folder]
 
 
 def demand_carried_on(place: Cluster, once: bytes) -> None:
@@ -94,18 +89,29 @@ def test_a_cancelled_job_ends_the_run_and_the_next_run_carries_on(place, once):
     demand_carried_on(place, once)
 
 
+def test_the_jobs_of_an_interrupted_run_are_cancelled(place, once):
+    with held(place) as run:
+        run.send_signal(signal.SIGINT)
+        place.slurm.wait("the fit ends", lambda: not fits(place))
+    assert run.returncode, run.said
+    assert "Traceback" not in run.said
+    assert place.states() == [("CANCELLED",)]
+    assert whole(place) > 10
+    assert not (place.folder / NODE).exists()
+
+
 def test_the_job_of_a_lost_node_goes_to_another_one_and_carries_on(place, once):
     with held(place, "--retries", "0") as run:
         (job,) = place.jobs
         lost = job["NodeList"]
-        said("scontrol", "update", f"nodename={lost}", "state=down", "reason=lost")
+        place.slurm.lose(lost)
         try:
-            place.slurm.wait("the fit ends", lambda: not fits(place))
-            place.slurm.wait("the job is queued again", lambda: place.jobs[0]["JobState"] == "PENDING")
+            place.slurm.wait("the job is queued again", lambda: place.states() == [("PENDING",)])
+            assert not fits(place)
             said("scontrol", "update", f"jobid={job.number}", "starttime=now")
-            place.slurm.wait("the job runs again", lambda: place.jobs[0]["JobState"] == "RUNNING")
+            place.slurm.wait("the job runs again", lambda: place.states() == [("RUNNING",)])
         finally:
-            said("scontrol", "update", f"nodename={lost}", "state=resume")
+            place.slurm.find(lost)
     assert run.returncode == 0, run.said
     (job,) = place.jobs
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -11,19 +12,25 @@ from safetensors.torch import load_file
 # A fit that two processes share. Any will do that they are able to share, such as one of partitions that learn at once.
 SHARED = "{method: dmn, layers: [conv 3 4, relu, maxpool 2]}"
 
-HUNGRY = '''"""A read-out that takes 900 MB, for as long as it takes SLURM to look."""
+HUNGRY = '''"""A read-out that takes memory, for as long as it takes SLURM to look."""
 import time
+from dataclasses import dataclass
 
 import torch
 
 from layerwise.methods import ridge
-from layerwise.methods.ridge import Options
 
 
-def fit(*words, **more):
-    memory = torch.ones(225_000_000)
+@dataclass(frozen=True)
+class Options:
+    megabytes: int = 900
+    "taken"
+
+
+def fit(segment, features, options, **more):
+    memory = torch.ones(options.megabytes * 250_000)
     time.sleep(4)
-    return ridge.fit(*words, **more)
+    return ridge.fit(segment, features, ridge.Options(), **more)
 '''
 
 
@@ -48,14 +55,15 @@ def test_independent_fits_run_side_by_side_on_a_node_and_gpu_each(made):
 
 
 def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(place):
-    place.edit("method: ridge", "method: hungry")
-    (place.folder / "hungry.py").write_text(HUNGRY)
+    place.edit("method: ridge", "method: lab.hungry")
+    (place.folder / "lab").mkdir()
+    (place.folder / "lab/hungry.py").write_text(HUNGRY)
     node = place.marker("d4/ridge", group="seed0")
-    said = place.snakemake("--set-resources", "node:mem_mb=1000*attempt", "--", node)
+    place.snakemake("--set-resources", "node:mem_mb=1000*attempt", "--", node)
     first, second = place.jobs
     assert (first["JobState"], first.tres("mem")) == ("FAILED", "1000M")
     assert (second["JobState"], second.tres("mem")) == ("COMPLETED", "2000M")
-    assert "exceeded memory limit" in said
+    assert "exceeded memory limit" in Path(first["StdOut"]).read_text()
     assert (place.folder / node).exists()
 
 
