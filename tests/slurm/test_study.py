@@ -12,6 +12,13 @@ from safetensors.torch import load_file
 # A fit that two processes share. Any will do that they are able to share, such as one of partitions that learn at once.
 SHARED = "{method: dmn, layers: [conv 3 4, relu, maxpool 2]}"
 
+SHARED_BY_TWO = """
+set-resources:
+  node:
+    mpi: "'srun' if wildcards.path == 'd4' else ''"
+    nodes: 2 if wildcards.path == 'd4' else 1
+    tasks: 2 if wildcards.path == 'd4' else 1
+"""
 HUNGRY = '''"""A read-out that takes memory, for as long as it takes SLURM to look."""
 import time
 from dataclasses import dataclass
@@ -71,15 +78,16 @@ def test_two_processes_share_a_fit_over_two_nodes(place):
     before = load_file(place.node("d4") / "segment.safetensors")
     place.unfit("d4")
     place.edit("d4: {method: dmn, layers: [conv 3 4, relu, maxpool 2]}", f"d4: {SHARED}")
-    node = place.marker("d4", group="seed0")
-    (place.folder / node).unlink()
-    place.snakemake("--set-resources", "node:nodes=2", "node:tasks=2", "node:mpi=srun", "--", node)
-    (job,) = place.jobs
-    assert [job[name] for name in ("JobState", "NodeList", "NumTasks")] == ["COMPLETED", "n[1-2]", "2"]
+    (place.folder / place.marker("d4", group="seed0")).unlink()
+    with (place.folder / "profiles/slurm/config.yaml").open("a") as profile:
+        profile.write(SHARED_BY_TWO)
+    head = place.marker("d4/ridge", group="seed0")
+    place.snakemake("--", head)
+    assert place.states("NodeList", "NumTasks")[0] == ("COMPLETED", "n[1-2]", "2")
+    assert [job["NumNodes"] for job in place.jobs] == ["2", "1"]  # the read-out is fitted alone
     record = json.loads((place.node("d4") / "fit.json").read_text())
     assert record["processes"] == 2
     after = load_file(place.node("d4") / "segment.safetensors")
     for name in before:
         torch.testing.assert_close(after[name], before[name], rtol=1e-4, atol=1e-6)
-    # Who started the processes is nothing that a fit depends on: it is not owed again where one does.
-    assert place.plan(node) == []
+    assert place.plan(head) == []  # who started the processes makes no fit owed again, with the profile or without

@@ -1,5 +1,6 @@
 # What the rules share: a study that is asked for, read once, and functions from wildcards to its files and digests.
 import functools
+import shlex
 import sys
 from pathlib import Path
 
@@ -213,8 +214,8 @@ def launcher(wildcards, resources):
     """What starts a fit that several processes share, where a profile gives it tasks; a fit is the same without it."""
     if not resources.get("mpi"):
         return ""
-    nodes = f"--nodes={resources.nodes} " if "nodes" in resources.keys() else ""
-    return f"{resources.mpi} {nodes}--ntasks={resources.tasks} bash {workflow.basedir}/workflow/process.sh "
+    process = shlex.quote(str(Path(workflow.basedir) / "workflow/process.sh"))
+    return f"{resources.mpi} --nodes={resources.nodes} --ntasks={resources.tasks} bash {process} "
 
 
 # ------------------------------------------------------------ what a job is done for, as digests
