@@ -24,8 +24,6 @@ segments:
   ridge: {method: ridge, layers: [dense outputs]}
 networks:
   digits: {mlp: backprop, d4/ridge: class PCA}
-tables:
-  accuracy: {}
 """
 
 # The executor looks ten seconds later each time that it finds no job at its end.
