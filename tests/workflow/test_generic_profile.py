@@ -1,4 +1,4 @@
-"""Jobs by way of profiles/generic, on a PBS of three small scripts: it starts a job at once, and remembers how it ended."""
+"""Jobs by way of profiles/generic, on a PBS of two small scripts: it starts a job at once, and knows how it ended."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ echo $number
 QSTAT = """#!/bin/bash
 number=${{@: -1}}
 [[ -e {queue}/$number.asked ]] || {{ echo "qstat: Unknown Job Id $number" >&2; exit 153; }}
-if [[ -e {queue}/$number.status ]]; then printf 'Job Id: %s\\n    job_state = F\\n    Exit_status = %s\\n' $number $(< {queue}/$number.status)
-else printf 'Job Id: %s\\n    job_state = R\\n' $number
+echo "Job Id: $number"
+if [[ -e {queue}/$number.status ]]
+then echo "    job_state = F"; echo "    Exit_status = $(< {queue}/$number.status)"
+else echo "    job_state = R"
 fi
 """
 STUDY = """
