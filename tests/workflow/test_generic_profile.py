@@ -1,9 +1,12 @@
-"""Jobs by way of profiles/generic, on a PBS of two small scripts: it starts a job at once, and knows how it ended."""
+"""Jobs by way of profiles/generic, on a PBS of three small scripts: it starts a job at once, and knows how it ended."""
 
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from places import ROOT, Workplace
@@ -11,9 +14,11 @@ from places import ROOT, Workplace
 pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="not in this environment: run `make setup`")
 
 QSUB = """#!/bin/bash
+[[ -d .snakemake/jobs ]] || exit 1  # where what they print goes
 # As a real one kills what takes too much, this one lets nothing live that fits in less than {enough} MB.
 number=$(( $(ls {queue}/*.asked 2> /dev/null | wc -l) + 1 ))
 echo "$*" > {queue}/$number.asked
+[[ "$*" == *"-q stuck"* ]] && echo $number && exit
 memory=$(grep -o 'mem=[0-9]*' <<< "$*" | cut -d= -f2)
 if [[ "$*" == *"-N node"* && $memory -lt {enough} ]]; then echo 137 > {queue}/$number.status
 else (bash "${{@: -1}}" > {queue}/$number.out 2>&1; echo $? > {queue}/$number.status) > /dev/null 2>&1 &
@@ -29,6 +34,10 @@ then echo "    job_state = F"; echo "    Exit_status = $(< {queue}/$number.statu
 else echo "    job_state = R"
 fi
 """
+QDEL = """#!/bin/bash
+for number in "$@"; do echo -29 > {queue}/$number.status; done
+"""
+WORDS = ("--workflow-profile", "profiles/generic", "--seconds-between-status-checks", "1", "--latency-wait", "20")
 STUDY = """
 title: Tiny
 seeds: 1
@@ -46,7 +55,7 @@ def pbs(empty: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     queue, commands = empty.folder / "queue", empty.folder / "commands"
     queue.mkdir()
     commands.mkdir()
-    for name, text in {"qsub": QSUB, "qstat": QSTAT}.items():
+    for name, text in {"qsub": QSUB, "qstat": QSTAT, "qdel": QDEL}.items():
         (commands / name).write_text(text.format(queue=queue, enough=8000))
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(commands), prepend=":")
@@ -56,8 +65,7 @@ def pbs(empty: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
 
 def test_jobs_run_and_one_that_needs_more_memory_gets_it(pbs: Workplace):
     node = pbs.marker("ridge", group="seed0")
-    words = ("--workflow-profile", "profiles/generic", "--seconds-between-status-checks", "1", "--latency-wait", "20")
-    pbs.run("snakemake", *words, "--", node)
+    pbs.run("snakemake", *WORDS, "--", node)
     asked = [pbs.folder.joinpath("queue", f"{number}.asked").read_text() for number in (1, 2, 3)]
     asks = r"-N (\w+) -q workq -l select=1:ncpus=(\d+):ngpus=(\d+):mem=(\d+)mb -l walltime=(\d+) "
     assert [re.search(asks, words).groups() for words in asked] == [
@@ -67,6 +75,19 @@ def test_jobs_run_and_one_that_needs_more_memory_gets_it(pbs: Workplace):
     ]
     assert {path.name for path in pbs.folder.glob("queue/*.asked")} == {"1.asked", "2.asked", "3.asked"}
     assert (pbs.folder / node).exists()
+
+
+def test_the_jobs_of_an_interrupted_run_are_deleted(pbs: Workplace):
+    pbs.edit("-q workq", "-q stuck", "profiles/generic/config.yaml")
+    command = ["snakemake", *WORDS, "--", "tiny"]
+    with subprocess.Popen(command, cwd=pbs.folder, env=pbs.environment(), stderr=subprocess.PIPE, text=True) as run:
+        wait_for(pbs.folder / "queue/1.asked", run)
+        time.sleep(2)  # it has asked for the state at least once
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode, said
+    assert "Traceback" not in said
+    assert [path.name for path in pbs.folder.glob("queue/*.status")] == ["1.status"]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +104,14 @@ def test_a_job_that_is_forgotten_has_failed_and_a_server_that_is_silent_is_asked
     assert said_of(pbs, "8") == "failed"
     (pbs.folder / "commands/qstat").write_text("#!/bin/bash\necho 'cannot connect to server' >&2; exit 111\n")
     assert said_of(pbs, "8") == "running"
+
+
+def wait_for(path: Path, run: subprocess.Popen) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert run.poll() is None, f"ended before {path} was there"
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.1)
 
 
 def said_of(place: Workplace, number: str) -> str:
