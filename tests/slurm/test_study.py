@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 # A fit that two processes share. Any will do that they are able to share, such as one of partitions that learn at once.
-SHARED = "{method: dmn, layers: [conv 3 4, relu, maxpool 2]}"
+SHARED = "{method: ridge, layers: [dense outputs]}"
 
 SHARED_BY_TWO = """
 set-resources:
   node:
-    mpi: "'srun' if wildcards.path == 'd4' else ''"
-    nodes: 2 if wildcards.path == 'd4' else 1
-    tasks: 2 if wildcards.path == 'd4' else 1
+    mpi: "'srun' if wildcards.path == 'shared' else ''"
+    nodes: 2 if wildcards.path == 'shared' else 1
+    tasks: 2 if wildcards.path == 'shared' else 1
 """
 HUNGRY = '''"""A read-out that takes memory, for as long as it takes SLURM to look."""
 import time
@@ -77,21 +77,22 @@ def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(place):
 
 
 def test_two_processes_share_a_fit_over_two_nodes(place):
-    place.edit("d4: {method: dmn, layers: [conv 3 4, relu, maxpool 2]}", f"d4: {SHARED}")
-    fit = ("fit", "studies/tiny.yaml", "digits", "d4", "--seeds", "0", "--device", "cpu", "--threads", "1")
-    place.layerwise(*fit)  # alone
-    alone = load_file(place.node("d4") / "segment.safetensors")
-    place.unfit("d4")
-    head = place.marker("d4/ridge", group="seed0")
-    for node in (place.marker("d4", group="seed0"), head):
-        (place.folder / node).unlink()
+    place.edit("segments:", f"segments:\n  shared: {SHARED}")
+    place.edit("mlp: backprop", "mlp: backprop, shared: by two")
+    fit = ("fit", "studies/tiny.yaml", "digits", "shared", "--seeds", "0", "--device", "cpu", "--threads", "1")
+    place.layerwise(*fit)
+    alone = load_file(place.node("shared") / "segment.safetensors")
+    place.unfit("shared")
+    place.unfit("d4/ridge")
     with (place.folder / "profiles/slurm/config.yaml").open("a") as profile:
         profile.write(SHARED_BY_TWO)
-    place.snakemake("--", head)
-    assert place.states("NodeList", "NumTasks")[0] == ("COMPLETED", "n[1-2]", "2")
-    assert [job["NumNodes"] for job in place.jobs] == ["2", "1"]  # the read-out is fitted by one
-    assert json.loads((place.node("d4") / "fit.json").read_text())["processes"] == 2
-    shared = load_file(place.node("d4") / "segment.safetensors")
+    nodes = [place.marker(path, group="seed0") for path in ("shared", "d4/ridge")]
+    place.snakemake("--", *nodes)
+    jobs = {job["Comment"].rpartition("_seed0_")[2]: job for job in place.jobs}
+    assert [jobs["shared"][name] for name in ("JobState", "NodeList", "NumTasks")] == ["COMPLETED", "n[1-2]", "2"]
+    assert [jobs["d4_ridge"][name] for name in ("JobState", "NumNodes", "NumTasks")] == ["COMPLETED", "1", "1"]
+    assert json.loads((place.node("shared") / "fit.json").read_text())["processes"] == 2
+    shared = load_file(place.node("shared") / "segment.safetensors")
     for name in alone:
         torch.testing.assert_close(shared[name], alone[name], rtol=1e-4, atol=1e-6)
-    assert place.plan(head) == []  # who started the processes makes no fit owed again, with the profile or without
+    assert place.plan(*nodes) == []  # who started the processes makes no fit owed again, with the profile or without
