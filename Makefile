@@ -9,7 +9,7 @@ override STUDY := $(value STUDY)# as it was typed: nothing in it is run, by make
 export STUDY
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup named known run test test-slow fuzz lint golden format schema dry-run report bench adopt lock clean
+.PHONY: help setup named known run test test-slow slurm-test fuzz lint golden format schema dry-run report bench adopt lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to make
@@ -48,6 +48,9 @@ test: setup ## the default tests, under 15 minutes on 2 cores
 
 test-slow: setup ## the tests that take minutes each
 	pytest -m slow
+
+slurm-test: setup ## a study on a real SLURM that is started here: needs slurm-wlm, munge and root, else it says so
+	pytest tests/slurm
 
 lint: setup ## ruff, snakefmt, snakemake --lint, mypy, and whether golden fits vouch for the code
 	ruff check .

@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerwise import store
+
 ROOT = Path(__file__).resolve().parents[2]
 
 TINY = """
@@ -148,8 +150,32 @@ class Workplace(Place):
         assert "Traceback" not in said
         return sorted(re.findall(r"^Job \d+: (.*)$", said, re.MULTILINE))
 
+    def slow_down(self) -> None:
+        """Let trainings save every other epoch, take a tenth of a second an epoch, and rest while there is a `hold`."""
+        loop = "workflow/layerwise/gradient/loop.py"
+        self.edit("import time", "import os\nimport time", loop)
+        self.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", loop)
+        rest = "        time.sleep(0.1)\n        while os.path.exists('hold'):\n            time.sleep(0.1)\n"
+        step = "        self.module.train()\n        total"
+        self.edit(step, rest + step, loop)
+
     def layerwise(self, *words: str, check: bool = True, **more) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "layerwise", *words, check=check, **more)
+
+
+def whole(place: Place) -> int:
+    """Demand that every file under a final name can be read; returns how many there are."""
+    found = [p for p in place.results().rglob("*") if p.is_file() and not p.name.startswith(".")]
+    for path in found:
+        if path.suffix == ".safetensors":
+            store.read_tensors(path)
+        elif path.suffix == ".json":
+            store.read_json(path)
+        elif path.suffix == ".svg":
+            assert path.read_text().rstrip().endswith("</svg>")
+        elif path.suffix == ".png":
+            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    return len(found)
 
 
 def make(folder: Path) -> Workplace:

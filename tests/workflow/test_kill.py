@@ -15,26 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-from layerwise import store
+from places import whole
 
 NODE = "results/tiny/networks/digits/seeds/mlp/node.json"
 SEED0, SEED1 = "results/tiny/networks/digits/seed0/mlp", "results/tiny/networks/digits/seed1/mlp"
-
-
-def whole(place) -> int:
-    """Demand that every file under a final name can be read; returns how many there are."""
-    found = [p for p in place.results().rglob("*") if p.is_file() and not p.name.startswith(".")]
-    for path in found:
-        if path.suffix == ".safetensors":
-            store.read_tensors(path)
-        elif path.suffix == ".json":
-            store.read_json(path)
-        elif path.suffix == ".svg":
-            assert path.read_text().rstrip().endswith("</svg>")
-        elif path.suffix == ".png":
-            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
-    return len(found)
 
 
 def wait_for(path: Path, run: subprocess.Popen) -> None:
@@ -62,15 +46,7 @@ def slow_fit(workplace):
 
     Returns how to start it.
     """
-    loop = "workflow/layerwise/gradient/loop.py"
-    workplace.edit("import time", "import os\nimport time", loop)
-    workplace.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", loop)
-    workplace.edit(
-        "        self.module.train()\n        total",
-        "        time.sleep(0.1)\n        while os.path.exists('hold'):\n            time.sleep(0.1)\n"
-        "        self.module.train()\n        total",
-        loop,
-    )
+    workplace.slow_down()
     workplace.edit("epochs: 2", "epochs: 40")
     for seed in (0, 1):
         shutil.rmtree(workplace.node("mlp", seed))

@@ -1,5 +1,6 @@
 # What the rules share: a study that is asked for, read once, and functions from wildcards to its files and digests.
 import functools
+import shlex
 import sys
 from pathlib import Path
 
@@ -199,6 +200,22 @@ def unknown(wildcards):
 def shown(wildcards):
     """What the report of a study shows."""
     return [name for name in targets(wildcards) if Path(name).name != "report.html"]
+
+
+# ------------------------------------------------------------ what a job needs of a machine
+
+
+def memory(wildcards, attempt):
+    """MB: as much again at every attempt, for a job that ended for want of it. A profile says how many there are."""
+    return 4000 * attempt
+
+
+def launcher(wildcards, resources):
+    """What starts a fit that several processes share, where a profile gives it tasks; a fit is the same without it."""
+    if not resources.get("mpi"):
+        return ""
+    process = shlex.quote(str(Path(workflow.basedir) / "workflow/process.sh"))
+    return f"{resources.mpi} --nodes={resources.nodes} --ntasks={resources.tasks} bash {process} "
 
 
 # ------------------------------------------------------------ what a job is done for, as digests

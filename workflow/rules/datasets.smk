@@ -9,7 +9,7 @@ rule dataset:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=memory,
         runtime=60,
     params:
         root=data_root,

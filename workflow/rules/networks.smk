@@ -13,17 +13,18 @@ rule node:
         "../../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory,
         runtime=240,
         gpu=GPU,
     params:
         seeds=seeds,
         digest=node_digest,
         device=config["device"],
+        launch=launcher,
     message:
         "fit {wildcards.path} on {wildcards.dataset}, seeds {params.seeds}"
     shell:
-        "python -m layerwise fit studies/{wildcards.study}.yaml {wildcards.dataset} {wildcards.path}"
+        "{params.launch}python -m layerwise fit studies/{wildcards.study}.yaml {wildcards.dataset} {wildcards.path}"
         " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
@@ -41,7 +42,7 @@ rule represent:
         "../../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory,
         runtime=60,
         gpu=GPU,
     params:

@@ -12,7 +12,7 @@ rule probe:
         "../../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory,
         runtime=120,
         gpu=GPU,
     params:
