@@ -1,7 +1,8 @@
 """How the processes of a shared fit find each other, and make sure that they are about to fit the same.
 
 ``torchrun`` starts them, or somebody who sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each. Clusters and
-other programmes leave one or two of these about: a process that lacks one of the four fits alone.
+other programmes leave one or two of these about: a process that lacks one of the four fits alone. Those of a fit in
+partitions may also meet in a folder, where RANK and WORLD_SIZE will do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch import distributed
 from layerwise import __version__
 from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
+from layerwise.gradient import folder, partners
+from layerwise.gradient.channels import Network
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, prefixes
 
@@ -33,8 +36,18 @@ ALONE = "to fit alone, unset RANK"
 AGAIN = f"start all with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, or, {ALONE}"
 
 
-def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset) -> None:
-    """Join the other processes of a fit, if there are any; LayerwiseError where one lacks or is about another fit."""
+def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path | None = None) -> None:
+    """Join the other processes of a fit, if there are any; LayerwiseError where one lacks or is about another fit.
+
+    Parameters
+    ----------
+    through
+        A folder on a shared disk, through which those of a fit in partitions reach each other, and not a network.
+    """
+    partitions = getattr(study.segment(path).options, "processes", 1)
+    if through is not None:
+        _meet(on, study, dataset, path, data, through, partitions)
+        return
     if not (distributed.is_available() and all(os.environ.get(name) for name in VARIABLES)):
         return
     world = _number("WORLD_SIZE", 1, 2**20)
@@ -42,9 +55,8 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset)
     port = _number("MASTER_PORT", 1, 2**16 - 1)
     if world == 1:
         return
-    if on.type == "cuda":
-        os.environ.setdefault("LOCAL_RANK", "0")
-        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
+    _demand(partitions in (1, world), partitions, world)
+    _take_device(on)
     about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
     until = time.monotonic() + WAIT
     store = _store(os.environ["MASTER_ADDR"], port, rank, world, until)
@@ -56,11 +68,52 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset)
             raise
     except distributed.DistNetworkError:
         raise LayerwiseError(f"process {rank} of {world}: process 0 ended; see what it said") from None
+    backend = "nccl" if on.type == "cuda" and partitions == 1 else "gloo"
     group = distributed.PrefixStore("group", store)
-    distributed.init_process_group("nccl" if on.type == "cuda" else "gloo", store=group, rank=rank, world_size=world)
+    distributed.init_process_group(backend, store=group, rank=rank, world_size=world)
+    if partitions > 1:
+        partners.join(partners.Group(rank, world, distributed.PrefixStore("partners", store), Network()))
+
+
+def _meet(
+    on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path, partitions: int
+) -> None:
+    """Join the other processes of a fit in partitions through a folder."""
+    if partitions == 1:
+        raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions, by a process each; leave it out")
+    for name in VARIABLES[:2]:
+        if not os.environ.get(name):
+            raise LayerwiseError(f"--through {through}: set RANK and WORLD_SIZE for each process; {name} is not set")
+    world = _number("WORLD_SIZE", 1, 2**20)
+    rank = _number("RANK", 0, world - 1)
+    _demand(partitions == world, partitions, world)
+    _take_device(on)
+    run = folder.meet(through, rank, world, WAIT)
+    store, until = folder.FolderStore(run), time.monotonic() + WAIT
+    try:
+        _agree(store, rank, world, until, {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)})
+    except LayerwiseError:
+        _see_off(store, rank, world)
+        raise
+    partners.join(partners.Group(rank, world, store, folder.Folder(run, rank)))
+
+
+def _demand(right: bool, partitions: int, world: int) -> None:
+    if not right:
+        raise LayerwiseError(
+            f"WORLD_SIZE={world}, and the segment has {partitions} partitions: start a process for each, or, {ALONE}"
+        )
+
+
+def _take_device(on: torch.device) -> None:
+    if on.type == "cuda":
+        os.environ.setdefault("LOCAL_RANK", "0")
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
 
 
 def leave() -> None:
+    """Leave the other processes; called while an error is on its way, it lets those of partitions know."""
+    partners.leave()
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -131,7 +184,7 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _agree(store: distributed.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
+def _agree(store: partners.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
     """Wait until every process has told what it is about; LayerwiseError where it is not what this one is about."""
     me, told = f"process {rank} of {world}", json.dumps({**mine, "process": uuid.uuid4().hex})
     if store.compare_set(str(rank), "", told).decode() != told:
@@ -153,7 +206,7 @@ def _agree(store: distributed.Store, rank: int, world: int, until: float, mine: 
         time.sleep(POLL if missing else 0)
 
 
-def _see_off(store: distributed.Store, rank: int, world: int) -> None:
+def _see_off(store: partners.Store, rank: int, world: int) -> None:
     """Let the others read why before process 0 ends, through which they read."""
     store.set(f"read {rank}", "")
     until = time.monotonic() + min(5, WAIT)

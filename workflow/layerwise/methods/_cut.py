@@ -1,0 +1,140 @@
+"""Where a network is cut into partitions that train at once: so that the slowest one is as fast as can be.
+
+A partition's step takes as long as the forward and backward passes of its blocks and of its decision block, and all go at
+the pace of the slowest (thesis section 6.8.3). Costs are counted in floating-point operations, which are the same on
+every machine, or measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from layerwise.errors import LayerwiseError
+from layerwise.layers import zoo
+
+WARM, STEPS = 2, 3  # steps of a block before, and while, it is timed
+
+
+def balanced(costs: Sequence[float], exits: Sequence[float], partitions: int) -> tuple[int, ...]:
+    """Return the cut into contiguous partitions whose dearest one is the cheapest, by dynamic programming.
+
+    Parameters
+    ----------
+    costs
+        Of each block.
+    exits
+        Of a decision block behind each block; the last partition takes none.
+    partitions
+        From 1 to the number of blocks.
+
+    Returns
+    -------
+    The number of blocks before each partition but the first. Of several cuts the one with the fewest blocks below,
+    from the last partition down.
+    """
+    before = [0.0, *itertools.accumulate(costs)]
+    blocks = len(costs)
+    # best[j]: the dearest of the partitions so far, which hold the first j blocks, and where the last of them begins.
+    best = [(before[j] + (exits[j - 1] if j < blocks else 0.0), 0) if j else (float("inf"), 0) for j in range(blocks + 1)]
+    begins = []
+    for _ in range(1, partitions):
+        begins.append(best)
+        best = [
+            min(
+                (max(best[i][0], before[j] - before[i] + (exits[j - 1] if j < blocks else 0.0)), i) for i in range(j)
+            )
+            if j
+            else (float("inf"), 0)
+            for j in range(blocks + 1)
+        ]
+    cut: list[int] = []
+    at = blocks
+    for step in (best, *reversed(begins)):
+        at = step[at][1]
+        cut.append(at)
+    return tuple(reversed(cut[:-1]))
+
+
+def stages(costs: Sequence[float], exits: Sequence[float], cut: Sequence[int]) -> list[float]:
+    """Return what each partition of a cut costs."""
+    ends = [*cut, len(costs)]
+    begins = [0, *cut]
+    last = [exits[end - 1] if end < len(costs) else 0.0 for end in ends]
+    return [sum(costs[i:j]) + more for i, j, more in zip(begins, ends, last, strict=True)]
+
+
+def imbalance(costs: Sequence[float]) -> float:
+    """Return how much longer the dearest takes than the mean: 0 where all take the same."""
+    return max(costs) * len(costs) / sum(costs) - 1 if sum(costs) > 0 else 0.0
+
+
+def counted(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
+    """Return the operations of a forward and backward pass of a module in training, and what it gives; on fake tensors.
+
+    Raises
+    ------
+    LayerwiseError
+        For layers that go by numbers, which fake tensors do not have.
+    """
+    twin, start = copy.deepcopy(module).to("meta").train(), z.to("meta")
+    try:
+        with FlopCounterMode(display=False) as counter:
+            out = _step(twin, start)
+    except zoo.NO_RUN as error:
+        said = " ".join(str(error).split())[:120]
+        raise LayerwiseError(f"method 'local': a block's operations cannot be counted ({said}): give the cut") from None
+    return float(counter.get_total_flops()), out
+
+
+def measured(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
+    """Return the seconds of a forward and backward pass of a module in training, the least of some, and what it gives."""
+    twin, seconds = copy.deepcopy(module).to(z.device).train(), []
+    for _ in range(WARM + STEPS):
+        begin = _now(z.device)
+        out = _step(twin, z)
+        seconds.append(_now(z.device) - begin)
+    return min(seconds[WARM:]), out
+
+
+@torch.enable_grad()
+def _step(module: nn.Module, z: Tensor) -> Tensor:
+    """Run a module forward and backward; returns what it gives, which wants a gradient as inputs of blocks above do."""
+    out = module(z.clone())  # a layer may overwrite its input
+    out.sum().backward()
+    return out.detach().requires_grad_()
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def costs(
+    blocks: Sequence[nn.Module], decision: Callable[[int, Tensor], nn.Module | None], z: Tensor, how: Callable
+) -> tuple[list[float], list[float]]:
+    """Return what each block costs, and the decision block behind each.
+
+    Parameters
+    ----------
+    decision
+        Makes the decision block behind so many blocks, which give a batch like the second argument; None without one.
+    z
+        A batch.
+    how
+        `counted` or `measured`.
+    """
+    own, exits = [], []
+    for number, block in enumerate(blocks, 1):
+        cost, z = how(block, z)
+        own.append(cost)
+        end = decision(number, z) if number < len(blocks) else None
+        exits.append(how(end, z)[0] if end is not None else 0.0)
+    return own, exits
