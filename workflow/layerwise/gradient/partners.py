@@ -62,7 +62,7 @@ class Group:
         self._moved, self._slowest, self._waits, self._done = time.monotonic(), 0.0, True, False
         now = time.monotonic()
         self._seen: dict[int, tuple[dict[str, Any], float]] = {other: ({}, now) for other in range(size)}
-        self._ended = threading.Event()
+        self._ended, self._reachable = threading.Event(), True
         self._say(0)
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -154,7 +154,7 @@ class Group:
     def fail(self, text: str) -> LayerwiseError:
         """Return the one error with which all processes end: this one, or that of who failed first."""
         with contextlib.suppress(*BROKEN):
-            text = self.store.compare_set("end", "", text).decode()
+            text = self.store.compare_set("end", "", text).decode() if self._reachable else text
         return LayerwiseError(text)
 
     def failed(self, error: LayerwiseError) -> LayerwiseError:
@@ -180,6 +180,7 @@ class Group:
         try:
             yield
         except BROKEN:
+            self._reachable = False
             raise LayerwiseError(f"{self._named(0)} ended; run the same command again to go on") from None
 
     def leave(self) -> None:
@@ -189,9 +190,10 @@ class Group:
         self._done = True
         self._ended.set()
         with contextlib.suppress(*BROKEN):
-            self._say(-1)
+            if self._reachable:
+                self._say(-1)
             until = time.monotonic() + SEE_OFF
-            while self.rank == 0 and time.monotonic() < until and not all(map(self._gone, range(1, self.size))):
+            while self._reachable and self.rank == 0 and time.monotonic() < until and not all(map(self._gone, range(1, self.size))):
                 time.sleep(TICK / 4)
         self.transport.close()
 

@@ -202,7 +202,8 @@ class ConcurrentTraining(LocalTraining):
         else:
             mine = [self._partition(group)]
         for each in mine:
-            torch.manual_seed(self.seed + 104729 * each.number)
+            if each.number:  # the first goes on from the first weights, as one window does
+                torch.manual_seed(self.seed + 104729 * each.number)
             each.random = loop.random_state(self.device)
         self._resume(mine, hooks)
         marks = _Marks(group, count, mine[0].marks)

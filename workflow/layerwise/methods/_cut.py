@@ -83,7 +83,8 @@ def counted(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
     LayerwiseError
         For layers that go by numbers, which fake tensors do not have.
     """
-    twin, start = copy.deepcopy(module).to("meta").train(), z.to("meta")
+    twin = copy.deepcopy(module).to("meta").train()
+    start = z.detach().to("meta").requires_grad_(z.requires_grad)
     try:
         with FlopCounterMode(display=False) as counter:
             out = _step(twin, start)

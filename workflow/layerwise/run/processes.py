@@ -56,7 +56,7 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
     if world == 1:
         return
     _demand(partitions in (1, world), partitions, world)
-    _take_device(on)
+    _take_device(on, partitions)
     about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
     until = time.monotonic() + WAIT
     store = _store(os.environ["MASTER_ADDR"], port, rank, world, until)
@@ -87,7 +87,7 @@ def _meet(
     world = _number("WORLD_SIZE", 1, 2**20)
     rank = _number("RANK", 0, world - 1)
     _demand(partitions == world, partitions, world)
-    _take_device(on)
+    _take_device(on, partitions)
     run = folder.meet(through, rank, world, WAIT)
     store, until = folder.FolderStore(run), time.monotonic() + WAIT
     try:
@@ -105,10 +105,12 @@ def _demand(right: bool, partitions: int, world: int) -> None:
         )
 
 
-def _take_device(on: torch.device) -> None:
+def _take_device(on: torch.device, partitions: int) -> None:
+    """Take a GPU of this machine by LOCAL_RANK; partitions may share one."""
     if on.type == "cuda":
         os.environ.setdefault("LOCAL_RANK", "0")
-        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
+        count = torch.cuda.device_count()
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, (count if partitions == 1 else 2**20) - 1) % count)
 
 
 def leave() -> None:
