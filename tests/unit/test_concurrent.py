@@ -14,8 +14,9 @@ from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import channels, loop
 from layerwise.layers import build as layers
-from layerwise.methods import _cut, local
-from layerwise.methods._concurrent import plan
+from layerwise.methods import _cut, _passing, local
+from layerwise.methods._concurrent import Partition, plan
+from layerwise.methods._passing import Passing
 
 HOW = {"schedule": "concurrent", "partitions": 3, "crop": False}
 DROPS = (*WORDS[:7], "relu", "dropout 0.3", "dense outputs")
@@ -100,10 +101,8 @@ def test_no_gradient_crosses_a_boundary():
     with loop.kept_generators(CPU):
         found = training(options, features)
         sent = [channels.InTurn(), channels.InTurn()]
-        from layerwise.methods._concurrent import Partition
-
         like = features.train.x[:1]
-        ends = zip([None, *sent], [*sent, None], strict=True)
+        ends = zip([None, *sent], [*map(Passing, sent), None], strict=True)
         partitions = [Partition(n, found.windows[n], *end, like) for n, end in enumerate(ends)]
         x, t = next(iter(partitions[0].training.batches))
         for n, each in enumerate(partitions):
@@ -128,7 +127,8 @@ def test_a_batch_arrives_as_it_was_sent_with_the_same_strides():
     sent = channels.message(z, torch.zeros(3))
     with torch.no_grad():
         z.zero_()  # as a layer above does in place
-    assert sent.z is not None and sent.z.abs().sum() > 0
+    assert sent.z is not None
+    assert sent.z.abs().sum() > 0
 
 
 def test_the_queue_changes_no_byte_and_factors_go_by_partition():
@@ -160,12 +160,79 @@ def test_a_rest_of_one_sample_goes_where_a_partition_above_normalises():
     assert [row["steps"] for row in record["blocks"]] == [4, 4]  # of 16 and 17
 
 
+# ------------------------------------------------------------ what a filter leaves
+
+FILTERED = {**HOW, "epochs": (3,), "filter_from": 2, "filter_samples": 32}
+
+
+def test_a_filter_by_loss_leaves_out_the_lowest_quarter():
+    record = fitted(**FILTERED, filter="loss").record
+    images = [row["images"] for row in record["blocks"]]
+    # 40 samples an epoch: all of the first, and then of 32 and of 8 three quarters.
+    assert images == [120, 40 + 2 * 30, 40 + 2 * 30]
+    assert [row["steps"] for row in record["blocks"]] == [9, 3 + 2 * 2, 3 + 2 * 2]  # batches are whole but the last
+    losses = torch.tensor([3.0, 1.0, 2.0, 1.0, 5.0, 4.0, 7.0, 6.0])
+    assert _passing.lowest(losses, 0.25).nonzero()[:, 0].tolist() == [1, 3]
+    assert _passing.lowest(losses, 0.2).nonzero()[:, 0].tolist() == [1]
+
+
+def test_the_losses_of_a_filter_are_those_of_each_sample():
+    sent = channels.InTurn()
+    options = local.Options(**{**FILTERED, "filter": "loss", "filter_samples": 1000})
+    passing = _passing.Filtered(sent, options, nn.functional.cross_entropy, 1)
+    module, x, t = nn.Linear(4, 3), torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    scores = passing.forward(nn.Identity(), module, x, t, 2)
+    assert torch.equal(scores, module(x))
+    torch.testing.assert_close(passing.looked[0][2], nn.functional.cross_entropy(scores, t, reduction="none"))
+    assert not sent
+    passing.end(True, False)
+    expected = nn.functional.cross_entropy(scores, t, reduction="none").argsort()[1:].sort().values  # one of 6
+    assert torch.equal(sent.get().z, x[expected])
+    assert sent.get() == channels.Message(saves=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kfilter_leaves_out_what_has_its_own_class_about_it(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, t = torch.randn(50, 3, generator=generator), torch.randint(2, (50,), generator=generator)
+    nearest = torch.cdist(x.double(), x.double()).argsort(dim=1)[:, :3]
+    brute = (t[nearest] == t[:, None]).all(dim=1)
+    assert torch.equal(_passing.redundant(x, t, 3), brute)
+    assert torch.equal(_passing.redundant(x, nn.functional.one_hot(t).double(), 3), brute)
+    images = x[:, None, None, :].expand(50, 4, 5, 3)
+    assert torch.equal(_passing.redundant(images, t, 3), brute)
+
+
+def test_a_cap_keeps_some_that_are_drawn():
+    out = torch.arange(100) % 10 < 8
+    torch.manual_seed(1)
+    one = _passing.capped(out, 0.6)
+    other = _passing.capped(out, 0.6)
+    assert one.sum() == other.sum() == 60
+    assert not (one & ~out).any()
+    assert not torch.equal(one, other)
+    assert torch.equal(_passing.capped(out, 0.8), out)
+
+
+def test_a_kfilter_begins_at_its_epoch_and_its_partition():
+    record = fitted(**FILTERED, filter="kfilter", filter_k=1, filter_share=0.5, filter_after=2).record
+    # With k 1 all are redundant, and the cap counts: half of 32 and of 8 go.
+    assert [row["images"] for row in record["blocks"]] == [120, 120, 40 + 2 * 20]
+    whole = fitted(**{**HOW, "epochs": (3,)})
+    assert same(whole, fitted(**{**FILTERED, "filter_from": 4}, filter="kfilter"))
+
+
 # ------------------------------------------------------------ an interrupted run
 
 
-def test_a_rerun_goes_on_to_the_byte_from_the_last_epoch_that_all_saved(monkeypatch):
+@pytest.mark.parametrize(
+    "how",
+    [{"augment": ("flip",)}, {"filter": "kfilter", "filter_from": 2, "filter_k": 1, "filter_samples": 30}],
+    ids=str,
+)
+def test_a_rerun_goes_on_to_the_byte_from_the_last_epoch_that_all_saved(monkeypatch, how):
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    given = {**HOW, "epochs": (4,), "augment": ("flip",), "optimizer": "adamw"}
+    given = {**HOW, "epochs": (4,), "optimizer": "adamw", **how}
     whole = fitted(DROPS, **given)
     saves = 0
     for stop in range(1, 12):
@@ -200,7 +267,7 @@ def test_a_rerun_goes_on_to_the_byte_from_the_last_epoch_that_all_saved(monkeypa
         ({"partitions": 4}, "4 partitions, and 3 blocks lie below the head"),
         ({"cut": (1, 3)}, "the blocks below the head end at 3"),
         ({"cut": (2, 1)}, "give the last blocks of partitions, upwards"),
-        ({"cut": (1,)}, "makes 2 partitions: say partitions: 2"),
+        ({"cut": (1,)}, "[1] makes 2 partitions: say partitions: 2"),
         ({"window": 2}, "option 'window' is not for a schedule concurrent"),
         ({"epochs": (1, 2)}, "option 'epochs': a schedule concurrent"),
         ({"features": "stored"}, "option 'features': a schedule concurrent"),
@@ -208,6 +275,7 @@ def test_a_rerun_goes_on_to_the_byte_from_the_last_epoch_that_all_saved(monkeypa
         ({"decision_by": "ridge"}, "option 'decision_by' is not for"),
         ({"rounds": 2}, "option 'rounds' is for"),
         ({"schedule": "bottom_up"}, "option 'partitions' is for a schedule concurrent"),
+        ({"filter": "loss", "filter_after": 3}, "partition 3 passes nothing on"),
         ({"head": 4}, "4 blocks, and the last 4 of them are the head"),
     ],
     ids=str,

@@ -22,7 +22,9 @@ seeds: 1
 datasets: {d: {source: digits, subset: 120, test_subset: 50, valid: 20}}
 segments:
   c: {method: local, schedule: concurrent, partitions: 3, epochs: [25], batch: 16, crop: false, augment: [flip],
-      layers: [conv 3 4 pad 1, batchnorm, relu, maxpool 2, conv 3 6 pad 1, relu, dense 12, dropout 0.3, relu, dense outputs]}
+      filter: kfilter, filter_from: 3, filter_k: 3, filter_samples: 40,
+      layers: [conv 3 4 pad 1, batchnorm, relu, maxpool 2, conv 3 6 pad 1, relu, dense 12, dropout 0.3, relu,
+        dense outputs]}
   r: {method: ridge, layers: [dense outputs]}
 networks: {d: {c: c, r: r}}
 """
@@ -162,10 +164,22 @@ def test_who_does_not_come_is_named(place):
     ("words", "given", "says"),
     [
         (FIT, over_network(2), "WORLD_SIZE=2, and the segment has 3 partitions: start a process for each"),
-        ([*FIT, "--through", "shared"], {"WORLD_SIZE": "3"}, "set RANK and WORLD_SIZE for each process; RANK is not set"),
-        ([*FIT, "--through", "shared"], {"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE=2, and the segment has 3 partitions"),
+        (
+            [*FIT, "--through", "shared"],
+            {"WORLD_SIZE": "3"},
+            "RANK is not set",
+        ),
+        (
+            [*FIT, "--through", "shared"],
+            {"WORLD_SIZE": "2", "RANK": "0"},
+            "WORLD_SIZE=2, and the segment has 3 partitions",
+        ),
         ([*FIT, "--through", "studies/t.yaml"], {"WORLD_SIZE": "3", "RANK": "1"}, "cannot be used (File exists)"),
-        ([w.replace("c", "r") if w == "c" else w for w in FIT] + ["--through", "s"], {}, "'r' is not fitted in partitions"),
+        (
+            [w.replace("c", "r") if w == "c" else w for w in FIT] + ["--through", "s"],
+            {},
+            "'r' is not fitted in partitions",
+        ),
     ],
     ids=["world", "rank", "world through a folder", "no folder", "one partition"],
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch", "torch._dynamo", "layerwise.__main__", "layerwise.run.node", "together"])
+
+
 def free_port() -> str:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))

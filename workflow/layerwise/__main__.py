@@ -104,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
                     word, type=Path, metavar="FILE", help="write down, last, what was made: Snakemake's file"
                 )
             elif word == "--spread":
-                p.add_argument(word, action="store_true", help="partitions by a process each, which torchrun starts here")
+                p.add_argument(
+                    word, action="store_true", help="partitions by a process each, which torchrun starts here"
+                )
             elif word == "--through":
                 text = "shared by the processes of partitions (RANK, WORLD_SIZE) that have no network between them"
                 p.add_argument(word, type=Path, metavar="FOLDER", help=text)
@@ -115,9 +117,10 @@ def _parser() -> argparse.ArgumentParser:
             else:
                 p.add_argument(word)
 
-    node, share = ("dataset", "path", "--device", "--done"), ("--spread", "--through")
+    node = ("dataset", "path", "--device", "--done")
+    fits = (*node, "--spread", "--through")
     verb(_dataset, "prepare a data set", "dataset", "--data-root")
-    verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *node, *share)
+    verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *fits)
     verb(_represent, "write what a fitted segment gives on every split, a checkpoint for its children", *node)
     verb(_probe, "look at fitted networks through a probe", "name", "dataset", "[path]", "--device", "--done")
     verb(_fits, "gather all fits of a study in fits.csv")

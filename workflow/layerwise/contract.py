@@ -271,7 +271,7 @@ class Hooks:
     load: Callable[[], tuple[dict[str, Tensor], dict] | None] = lambda: None
     save: Callable[[dict[str, Tensor], dict], None] = lambda tensors, notes: None
     watch: Callable[[nn.Module, int], None] | None = None
-    named: Callable[[str], Hooks] = lambda name: NO_HOOKS
+    named: Callable[[str], Hooks] = lambda name: Hooks()
 
 
 NO_HOOKS = Hooks()

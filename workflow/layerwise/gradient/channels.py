@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue as queues
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def message(z: Tensor, t: Tensor) -> Message:
 
 def given(arrived: Message, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return the batch of a message, on a device: the same strides by every way, on which roundings depend."""
-    assert arrived.z is not None and arrived.t is not None
+    assert arrived.z is not None
+    assert arrived.t is not None
     z, t = arrived.z.to(like.device), arrived.t.to(like.device)
     return (z.permute(0, 3, 1, 2) if z.dim() == 4 else z), t
 
@@ -137,11 +139,13 @@ class Between:
         self.items.put(None)
 
     def _wait(self, done: Callable[[], bool]) -> None:
+        begin = time.perf_counter()
         with self.group.waiting():
             while not done():
                 if self.error is not None:
                     raise self.group.broken(self.error)
                 self.group.check()
+        self.waited += time.perf_counter() - begin
 
     def _carrying(self, target: Callable[[], None]) -> None:
         try:
@@ -199,7 +203,8 @@ class Network:
             kind, dims, *shape = head[2 + 7 * place : 9 + 7 * place].tolist()
             tensors.append(torch.empty(shape[:dims], dtype=TYPES[kind]))
             distributed.recv(tensors[-1], of)
-        return Message(*tensors, saves=bool(head[1])) if tensors else Message(saves=bool(head[1]))
+        z, t = tensors or (None, None)
+        return Message(z, t, bool(head[1]))
 
     def close(self) -> None:
         """The group of torch.distributed is left by who joined it."""
@@ -232,6 +237,8 @@ class Arrivals:
             z, t = given(item, self.like)
             samples, steps = samples + len(z), steps + 1
             yield z, t
+        if not samples:
+            raise LayerwiseError("no sample came from the partition below in an epoch: filter fewer")
         self.saves, self._samples, self._steps = item.saves, samples, steps
 
     def finite(self) -> bool:

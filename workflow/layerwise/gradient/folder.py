@@ -24,6 +24,11 @@ POLL = 0.005  # seconds between two looks for a file
 RUN = "run"  # the file that names the folder of the run
 
 
+def _names(folder: Path) -> set[str]:
+    """Return what is in a folder: a disk over the network looks anew at one that is opened, and not at a lone file."""
+    return {entry.name for entry in folder.iterdir()}
+
+
 class FolderStore:
     """A `partners.Store` whose texts are files."""
 
@@ -34,13 +39,13 @@ class FolderStore:
         return self.path / f"{quote(name, safe=' ')}.txt"
 
     def set(self, name: str, text: str) -> None:
-        os.replace(self._written(text), self._file(name))
+        self._written(text).replace(self._file(name))
 
     def get(self, name: str) -> bytes:
         return self._file(name).read_bytes()
 
     def check(self, names: list[str]) -> bool:
-        there = set(os.listdir(self.path))  # a disk over the network looks anew at a folder that is opened
+        there = _names(self.path)
         return {self._file(name).name for name in names} <= there
 
     def compare_set(self, name: str, before: str, text: str) -> bytes:
@@ -64,7 +69,7 @@ class Folder:
 
     def send(self, to: int, name: str, number: int, item: Message, most: int) -> None:
         start = f"{name} {self.rank} {to} "
-        while sum(entry.startswith(start) for entry in os.listdir(self.path)) >= most:
+        while sum(entry.startswith(start) for entry in _names(self.path)) >= most:
             time.sleep(POLL)
         tensors = {"z": item.z, "t": item.t} if item.z is not None else {}
         written = self.path / f".{secrets.token_hex(8)}"
@@ -73,11 +78,11 @@ class Folder:
         except SafetensorError as error:  # what the library makes of a full disk
             written.unlink(missing_ok=True)
             raise LayerwiseError(f"{self.path}: cannot be written ({error})") from None
-        os.replace(written, self.path / f"{start}{number}")
+        written.replace(self.path / f"{start}{number}")
 
     def receive(self, of: int, name: str, number: int) -> Message:
         file = f"{name} {of} {self.rank} {number}"
-        while file not in os.listdir(self.path):
+        while file not in _names(self.path):
             time.sleep(POLL)
         with safe_open(self.path / file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  (no mapping)
@@ -113,7 +118,7 @@ def _host(folder: Path, size: int, until: float, wait: float) -> Path:
     run = folder / f"{RUN}-{secrets.token_hex(6)}"
     run.mkdir()
     store = FolderStore(folder)
-    os.replace(store._written(run.name), folder / RUN)
+    store._written(run.name).replace(folder / RUN)
     own, missing = FolderStore(run), set(range(1, size))
     while missing := {other for other in missing if not own.check([f"here {other}"])}:
         if time.monotonic() > until:
@@ -133,7 +138,7 @@ def _guest(folder: Path, rank: int, until: float, me: str, wait: float) -> Path:
     said, token = None, secrets.token_hex(8)
     while time.monotonic() < until:
         with contextlib.suppress(FileNotFoundError):  # process 0 is not there yet, or takes away what an old one left
-            if RUN in os.listdir(folder):
+            if RUN in _names(folder):
                 run = folder / (folder / RUN).read_text(encoding="utf-8")
                 if run != said:
                     FolderStore(run).set(f"here {rank}", token)
@@ -143,5 +148,6 @@ def _guest(folder: Path, rank: int, until: float, me: str, wait: float) -> Path:
                     return run
         time.sleep(POLL)
     raise LayerwiseError(
-        f"{me}: process 0 was not seen in {folder} within {wait:.0f} s; start all, with one folder that all machines share"
+        f"{me}: process 0 was not seen in {folder} within {wait:.0f} s; "
+        "start all, with one folder that all machines share"
     )

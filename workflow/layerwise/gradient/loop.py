@@ -150,7 +150,7 @@ class Training:
         self.finish()
 
     def finish(self) -> None:
-        """End the training: with `patience` go back to the best epoch; LayerwiseError for weights that are not finite."""
+        """End the training, with `patience` at the best epoch; LayerwiseError for weights that are not finite."""
         if not all(t.isfinite().all() for t in self.module.state_dict().values()):
             raise self._diverged(len(self.history))
         if self.best:

@@ -193,7 +193,12 @@ class Group:
             if self._reachable:
                 self._say(-1)
             until = time.monotonic() + SEE_OFF
-            while self._reachable and self.rank == 0 and time.monotonic() < until and not all(map(self._gone, range(1, self.size))):
+            while (
+                self._reachable
+                and self.rank == 0
+                and time.monotonic() < until
+                and not all(map(self._gone, range(1, self.size)))
+            ):
                 time.sleep(TICK / 4)
         self.transport.close()
 
@@ -231,7 +236,7 @@ def leave() -> None:
 def _place() -> str:
     """Return what two processes share that can see each other's numbers: the host, and the space of its numbers."""
     with contextlib.suppress(OSError):
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
     return f"{socket.gethostname()} {os.getpid()}"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from math import inf
 from typing import Any
 
 import torch
@@ -21,11 +20,13 @@ from torch import Tensor, nn
 from layerwise.contract import NO_HOOKS, Hooks
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import channels, loop, partners
+from layerwise.gradient.batches import normalises
 from layerwise.gradient.channels import Message
 from layerwise.gradient.losses import loss_of
 from layerwise.methods import _cut
 from layerwise.methods._inputs import Samples
 from layerwise.methods._local_training import LocalTraining
+from layerwise.methods._passing import Filtered, Passing
 from layerwise.methods._windows import Builder, Window
 
 SLOTS = 2  # states of a partition that are kept: one that all have saved, and a newer one
@@ -41,11 +42,11 @@ class Partition:
     number
         From 0, the one that sees the samples.
     below, above
-        The ways on which its batches come and go; None at either end of the network.
+        The way on which its batches come, and what passes them on; None at either end of the network.
     """
 
     def __init__(
-        self, number: int, window: Window, below: channels.Way | None, above: channels.Way | None, like: Tensor
+        self, number: int, window: Window, below: channels.Way | None, above: Passing | None, like: Tensor
     ) -> None:
         self.number, self.window, self.training, self.above = number, window, window.training, above
         self.inputs = channels.Arrivals(below, like) if below is not None else None
@@ -64,9 +65,7 @@ class Partition:
     def _loss(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the loss of a batch; what the blocks make of it is on its way up before any gradient is taken."""
         assert self.above is not None
-        z = self.body(x)
-        self.above.put(channels.message(z, t))
-        return self.window.loss(self.exit(z), t)
+        return self.window.loss(self.above.forward(self.body, self.exit, x, t, len(self.training.history)), t)
 
     @property
     def done(self) -> bool:
@@ -89,7 +88,7 @@ class Partition:
             self.images += training.batches.samples
             saves = self.inputs.saves if self.inputs is not None else marks.due()
             if self.above is not None:
-                self.above.put(Message(saves=saves))
+                self.above.end(saves, self.done)
             if saves:
                 self.marks += 1
                 self._slot(hooks, self.marks).save(training.state(), self._notes())
@@ -196,9 +195,9 @@ class ConcurrentTraining(LocalTraining):
         group, count = self.group, len(self.windows)
         if group is None:
             ways = [channels.InTurn() for _ in range(count - 1)]
-            ends = list(zip([None, *ways], [*ways, None], strict=True))
+            above = [*(self._passing(n, way) for n, way in enumerate(ways)), None]
             like = self.samples.sample
-            mine = [Partition(n, self.windows[n], *ends[n], like) for n in range(count)]
+            mine = [Partition(n, self.windows[n], [None, *ways][n], above[n], like) for n in range(count)]
         else:
             mine = [self._partition(group)]
         for each in mine:
@@ -239,9 +238,9 @@ class ConcurrentTraining(LocalTraining):
         group.fits += 1
         number, options, name = group.rank, self.options, f"batches {group.fits}"
         window = self.windows[number]
-        for other in self.windows:
-            if other is not window:
-                other.training.module.to("cpu")
+        for each in self.windows:
+            if each is not window:
+                each.training.module.to("cpu")
         shapes = [self._shapes(each) for each in self.windows]
         for other, theirs in enumerate(group.told(shapes)):
             if theirs != shapes:
@@ -251,7 +250,14 @@ class ConcurrentTraining(LocalTraining):
             below = channels.of(group, number - 1, name, options.queue, window.training.epochs)
         if number < group.size - 1:
             above = channels.to(group, number + 1, name, options.queue)
-        return Partition(number, window, below, above, self.samples.sample)
+        passing = self._passing(number, above) if above is not None else None
+        return Partition(number, window, below, passing, self.samples.sample)
+
+    def _passing(self, number: int, way: channels.Way) -> Passing:
+        """Return what passes on the batches of a partition."""
+        if self.options.filter == "none" or number + 1 != self.options.filter_after:
+            return Passing(way)
+        return Filtered(way, self.options, self.windows[number].loss, 2 if normalises(self.module) else 1)
 
     def _shapes(self, window: Window) -> list[Any]:
         weights = window.training.module.state_dict()
@@ -260,7 +266,7 @@ class ConcurrentTraining(LocalTraining):
     def _alone(self, mine: Partition, group: partners.Group, hooks: Hooks, marks: _Marks) -> None:
         """Train the partition of this process beside those of the others."""
         begin, before = time.perf_counter(), mine.seconds
-        ways = [way for way in (mine.below, mine.above) if isinstance(way, channels.Between)]
+        ways = [mine.below, mine.above and mine.above.way]
         course = mine.course(hooks, marks)
         with group.at_work():
             for _ in course:
@@ -269,7 +275,9 @@ class ConcurrentTraining(LocalTraining):
                     group.check()
         if mine.above is not None:
             mine.above.close()
-        mine.seconds = before + time.perf_counter() - begin - sum(way.waited for way in ways)
+        mine.seconds = (
+            before + time.perf_counter() - begin - sum(way.waited for way in ways if isinstance(way, channels.Between))
+        )
 
     def _gather(self, partitions: Sequence[Partition]) -> None:
         """Let process 0 have all weights, and all processes what to record of each partition."""
@@ -350,9 +358,13 @@ def plan(
     builder = Builder(module, samples, options, seed, loss, targets, nearest=True, cut=())
     body, given = builder.body, options.cut if isinstance(options.cut, tuple) else None
     if options.partitions > body:
-        raise LayerwiseError(f"{NAME}: {options.partitions} partitions, and {body} blocks lie below the head: ask for fewer")
+        raise LayerwiseError(
+            f"{NAME}: {options.partitions} partitions, and {body} blocks lie below the head: ask for fewer"
+        )
     if given is not None and given[-1] >= body:
-        raise LayerwiseError(f"{NAME}: option 'cut' is {list(given)}: the blocks below the head end at {body}; cut below")
+        raise LayerwiseError(
+            f"{NAME}: option 'cut' is {list(given)}: the blocks below the head end at {body}; cut below"
+        )
     measures = options.cut == "measured"
     how = _cut.measured if measures else _cut.counted
     if measures:

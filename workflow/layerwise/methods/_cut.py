@@ -1,7 +1,7 @@
 """Where a network is cut into partitions that train at once: so that the slowest one is as fast as can be.
 
-A partition's step takes as long as the forward and backward passes of its blocks and of its decision block, and all go at
-the pace of the slowest (thesis section 6.8.3). Costs are counted in floating-point operations, which are the same on
+A partition's step takes as long as the forward and backward passes of its blocks and of its decision block, and all go
+at the pace of the slowest (thesis section 6.8.3). Costs are counted in floating-point operations, which are the same on
 every machine, or measured.
 """
 
@@ -11,6 +11,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -39,24 +40,20 @@ def balanced(costs: Sequence[float], exits: Sequence[float], partitions: int) ->
     The number of blocks before each partition but the first. Of several cuts the one with the fewest blocks below,
     from the last partition down.
     """
-    before = [0.0, *itertools.accumulate(costs)]
-    blocks = len(costs)
-    # best[j]: the dearest of the partitions so far, which hold the first j blocks, and where the last of them begins.
-    best = [(before[j] + (exits[j - 1] if j < blocks else 0.0), 0) if j else (float("inf"), 0) for j in range(blocks + 1)]
-    begins = []
+    before, blocks = [0.0, *itertools.accumulate(costs)], len(costs)
+
+    def stage(i: int, j: int) -> float:
+        return before[j] - before[i] + (exits[j - 1] if j < blocks else 0.0)
+
+    # steps[k][j]: the dearest of k + 1 partitions that hold the first j blocks, and where the last of them begins.
+    steps = [[(inf, 0), *((stage(0, j), 0) for j in range(1, blocks + 1))]]
     for _ in range(1, partitions):
-        begins.append(best)
-        best = [
-            min(
-                (max(best[i][0], before[j] - before[i] + (exits[j - 1] if j < blocks else 0.0)), i) for i in range(j)
-            )
-            if j
-            else (float("inf"), 0)
-            for j in range(blocks + 1)
-        ]
+        below = steps[-1]
+        best = [min((max(below[i][0], stage(i, j)), i) for i in range(j)) for j in range(1, blocks + 1)]
+        steps.append([(inf, 0), *best])
     cut: list[int] = []
     at = blocks
-    for step in (best, *reversed(begins)):
+    for step in reversed(steps):
         at = step[at][1]
         cut.append(at)
     return tuple(reversed(cut[:-1]))
@@ -95,7 +92,7 @@ def counted(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
 
 
 def measured(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
-    """Return the seconds of a forward and backward pass of a module in training, the least of some, and what it gives."""
+    """Return the seconds of a forward and backward pass of a module in training, and what it gives."""
     twin, seconds = copy.deepcopy(module).to(z.device).train(), []
     for _ in range(WARM + STEPS):
         begin = _now(z.device)

@@ -54,6 +54,19 @@ class Options(Bounded):
     start, which differ from run to run; or the last blocks of all partitions but the last, such as [4, 9]."""
     queue: Annotated[int, Ge(1)] = 2
     """Batches on their way from one partition to the next, at each end, at most. The bytes are the same."""
+    filter: Literal["none", "kfilter", "loss"] = "none"
+    """What one partition leaves out of what it passes on: nothing; samples whose `filter_k` nearest neighbours, itself
+    the first, are all of their class; or those with the lowest loss of its own decision block."""
+    filter_after: Annotated[int, Ge(1)] = 1
+    """The partition that filters, from 1; those above it see fewer samples."""
+    filter_from: Annotated[int, Ge(1)] = 31
+    """First epoch that is filtered."""
+    filter_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the samples that goes, of a kfilter at most; if not given, 0.6 of a kfilter and 0.25 of a loss."""
+    filter_k: Annotated[int, Ge(1)] = 10
+    """Neighbours of a kfilter."""
+    filter_samples: Annotated[int, Ge(1)] = 6144
+    """Samples of the large mini-batches in which a filter looks, or a little more: whole batches."""
     epochs: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (20,)
     """Epochs of each window, or of its turn in a round; the last number is for all windows after it."""
     epochs_by_block: Annotated[float, Gt(0)] = 1.0
@@ -135,23 +148,26 @@ class Options(Bounded):
 
     def _check_partitions(self) -> None:
         if self.schedule != "concurrent":
-            for name in ("partitions", "cut", "queue"):
+            for name in ("partitions", "cut", "queue", "filter"):
                 if getattr(self, name) != getattr(type(self), name):
                     raise LayerwiseError(f"option {name!r} is for a schedule concurrent, not {self.schedule}")
             return
+        if self.filter != "none" and self.filter_after >= self.partitions:
+            raise LayerwiseError(
+                f"option 'filter_after' is {self.filter_after}: partition {self.partitions} passes nothing on"
+            )
         if isinstance(self.cut, tuple):
             if list(self.cut) != sorted(set(self.cut)):
                 raise LayerwiseError(f"option 'cut' is {list(self.cut)}: give the last blocks of partitions, upwards")
             if len(self.cut) != self.partitions - 1:
-                raise LayerwiseError(
-                    f"option 'cut' {list(self.cut)} makes {len(self.cut) + 1} partitions: say partitions: {len(self.cut) + 1}"
-                )
+                made = len(self.cut) + 1
+                raise LayerwiseError(f"option 'cut' {list(self.cut)} makes {made} partitions: say partitions: {made}")
         others = {
             "window": "partitions take its place",
             "overlap": "partitions do not overlap",
             "epochs_by_block": "all partitions see the same epochs",
             "input_dropout": "statistics are taken anew after it, which needs the samples",
-            "decision_by": "a ridge head is refitted to all samples, of which a partition sees one batch after the other",
+            "decision_by": "a ridge head is refitted to all samples, and a partition sees batches",
         }
         for name, why in others.items():
             if getattr(self, name) != getattr(type(self), name):
@@ -202,6 +218,8 @@ def fit(
         raise LayerwiseError("method 'local' trains towards the targets: end the layers in 'dense outputs' or a model")
     if not len(features.train):
         raise LayerwiseError("method 'local': the training split is empty")
+    if options.filter == "kfilter" and not features.task.classifies:
+        raise LayerwiseError("method 'local': filter: kfilter needs classes, and the data set has values")
     with PLAIN.applied(), loop.kept_generators(device):
         torch.manual_seed(seed)
         weights = pretrained.read(options.weights, options.new)
@@ -243,7 +261,10 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
         how: dict[str, Any] = {"batch": options.batch, "augment": (), "features": options.features}
         samples = held(split, Split(split.x[:0], split.y), task, split.y, **how)
         loss, targets = loss_of(options.loss, task, torch.float32)
-        cut = plan(module, samples, replace(options, cut="counted"), 0)["cut"] if options.schedule == "concurrent" else None
+        cut = None
+        if options.schedule == "concurrent":
+            counted = replace(options, cut="counted") if options.cut == "measured" else options
+            cut = plan(module, samples, counted, 0)["cut"]
         builder = Builder(module, samples, options, 0, loss, targets, nearest=True, cut=cut)
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 

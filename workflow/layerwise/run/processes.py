@@ -80,7 +80,7 @@ def _meet(
 ) -> None:
     """Join the other processes of a fit in partitions through a folder."""
     if partitions == 1:
-        raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions, by a process each; leave it out")
+        raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions; leave it out")
     for name in VARIABLES[:2]:
         if not os.environ.get(name):
             raise LayerwiseError(f"--through {through}: set RANK and WORLD_SIZE for each process; {name} is not set")

@@ -31,9 +31,7 @@ class Sidecar:
     def __init__(self, path: Path, digest: str) -> None:
         self.path, self.digest, self.earlier = path, digest, 0.0
         self.start = time.perf_counter()
-        self.hooks = Hooks(
-            functools.partial(self._load, path), functools.partial(self._save, path), named=self._named
-        )
+        self.hooks = Hooks(functools.partial(self._load, path), functools.partial(self._save, path), named=self._named)
 
     def clear(self) -> None:
         """Forget the fit, once it is done."""
