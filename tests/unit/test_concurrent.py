@@ -15,7 +15,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient import channels, loop
 from layerwise.layers import build as layers
 from layerwise.methods import _cut, _passing, local
-from layerwise.methods._concurrent import Partition, plan
+from layerwise.methods._partition import Partition
 from layerwise.methods._passing import Passing
 
 HOW = {"schedule": "concurrent", "partitions": 3, "crop": False}
@@ -300,7 +300,7 @@ def test_a_plan_needs_no_training():
     module = nn.Sequential(*layers.assemble(WORDS, features.shape, 3)[0])
     before = {k: v.clone() for k, v in module.state_dict().items()}
     state = torch.get_rng_state()
-    found = plan(module, local._samples(features, options), options, 5)
+    found = _cut.plan(module, local._samples(features, options), options, 5)
     assert found["cut"] in ([1], [2])
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(w, before[k]) for k, w in module.state_dict().items())

@@ -21,7 +21,7 @@ title: t
 seeds: 1
 datasets: {d: {source: digits, subset: 120, test_subset: 50, valid: 20}}
 segments:
-  c: {method: local, schedule: concurrent, partitions: 3, epochs: [25], batch: 16, crop: false, augment: [flip],
+  c: {method: local, schedule: concurrent, partitions: 3, epochs: [16], batch: 16, crop: false, augment: [flip],
       filter: kfilter, filter_from: 3, filter_k: 3, filter_samples: 40,
       layers: [conv 3 4 pad 1, batchnorm, relu, maxpool 2, conv 3 6 pad 1, relu, dense 12, dropout 0.3, relu,
         dense outputs]}

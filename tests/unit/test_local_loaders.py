@@ -83,6 +83,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
         {"schedule": "random_robin", "rounds": 2, "optimizer": "adamw", "lr": 0.01},
         {"decision": (), "memory": 1.0, "loss": "mse"},
         {"decision_by": "ridge"},
+        {"schedule": "concurrent", "optimizer": "adamw", "lr": 0.01},
     ],
     ids=str,
 )

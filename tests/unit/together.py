@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["torch", "torch._dynamo", "layerwise.__main__", "layerwise.run.node", "together"])
+MODULES = "torch torch._dynamo layerwise.__main__ layerwise.run.node layerwise.run.loading layerwise.methods.local"
+SERVER.set_forkserver_preload([*MODULES.split(), "jsonschema", "yaml", "together"])
 
 
 def free_port() -> str:

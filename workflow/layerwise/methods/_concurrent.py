@@ -8,154 +8,27 @@ same epochs; an interrupted fit goes on from the last epoch that all have saved.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
-from layerwise.contract import NO_HOOKS, Hooks
+from layerwise.contract import Hooks
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import channels, loop, partners
 from layerwise.gradient.batches import normalises
 from layerwise.gradient.channels import Message
-from layerwise.gradient.losses import loss_of
 from layerwise.methods import _cut
 from layerwise.methods._inputs import Samples
 from layerwise.methods._local_training import LocalTraining
+from layerwise.methods._partition import Marks, Partition
 from layerwise.methods._passing import Filtered, Passing
-from layerwise.methods._windows import Builder, Window
+from layerwise.methods._windows import Window
 
-SLOTS = 2  # states of a partition that are kept: one that all have saved, and a newer one
 CHECKED = 16  # steps between two looks at the others
-NAME = "method 'local'"
-
-
-class Partition:
-    """One partition in training.
-
-    Parameters
-    ----------
-    number
-        From 0, the one that sees the samples.
-    below, above
-        The way on which its batches come, and what passes them on; None at either end of the network.
-    """
-
-    def __init__(
-        self, number: int, window: Window, below: channels.Way | None, above: Passing | None, like: Tensor
-    ) -> None:
-        self.number, self.window, self.training, self.above = number, window, window.training, above
-        self.inputs = channels.Arrivals(below, like) if below is not None else None
-        self.random: dict[str, Tensor] = {}
-        self.marks = self.steps = self.images = 0
-        self.seconds = 0.0
-        self.below = below
-        module = self.training.module
-        assert isinstance(module, nn.Sequential)
-        self.body, self.exit = module[: len(window.trained)], module[len(window.trained) :]
-        if self.inputs is not None:
-            self.training.batches = self.inputs
-        if above is not None:
-            self.training.loss = self._loss
-
-    def _loss(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the loss of a batch; what the blocks make of it is on its way up before any gradient is taken."""
-        assert self.above is not None
-        return self.window.loss(self.above.forward(self.body, self.exit, x, t, len(self.training.history)), t)
-
-    @property
-    def done(self) -> bool:
-        return len(self.training.history) >= self.training.epochs
-
-    @property
-    def can_go_on(self) -> bool:
-        """Tell whether a step can be taken without waiting, where partitions take turns."""
-        return not self.done and (self.below is None or bool(self.below))
-
-    def course(self, hooks: Hooks, marks: _Marks) -> Iterator[None]:
-        """Train to the last epoch; gives way after each message from below, or each batch of samples."""
-        training = self.training
-        if not training.history:
-            training.watch(hooks, 0)
-        while not self.done:
-            for _ in training.epoch(hooks):
-                self.steps += 1
-                yield
-            self.images += training.batches.samples
-            saves = self.inputs.saves if self.inputs is not None else marks.due()
-            if self.above is not None:
-                self.above.end(saves, self.done)
-            if saves:
-                self.marks += 1
-                self._slot(hooks, self.marks).save(training.state(), self._notes())
-                marks.saved(self.number, self.marks)
-            yield
-        training.finish()
-
-    # ------------------------------------------------------------ an interrupted run
-
-    def _slot(self, hooks: Hooks, mark: int) -> Hooks:
-        return hooks.named(f"partition{self.number + 1}-{mark % SLOTS}")
-
-    def _notes(self) -> dict[str, Any]:
-        counts = {name: getattr(self, name) for name in ("marks", "steps", "images", "seconds")}
-        return {"history": self.training.history, "counts": counts, "epoch": len(self.training.history)}
-
-    def saved(self, hooks: Hooks) -> dict[int, loop.State]:
-        """Return the states that an interrupted run left, by their epoch."""
-        states = [state for slot in range(SLOTS) if (state := self._slot(hooks, slot).load()) is not None]
-        return {state[1]["epoch"]: state for state in states}
-
-    def resume(self, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-        self.training.resume(tensors, notes)
-        for name, value in notes["counts"].items():
-            setattr(self, name, value)
-
-    # ------------------------------------------------------------ in turn
-
-    @contextlib.contextmanager
-    def own_generators(self, device: torch.device) -> Iterator[None]:
-        """Let the body draw from the partition's own generators."""
-        if self.random:
-            loop.set_random_state(self.random, device)
-        try:
-            yield
-        finally:
-            self.random = loop.random_state(device)
-
-
-class _Marks:
-    """When all partitions save: not before all have saved what they were last told to, so that two slots will do."""
-
-    def __init__(self, group: partners.Group | None, partitions: int, mark: int) -> None:
-        self.group, self.clock, self.told = group, loop.Clock(), mark
-        self.have = dict.fromkeys(range(partitions), mark)
-        self.name = f"saved {group.fits}" if group else ""
-
-    def due(self) -> bool:
-        if not self.clock.due() or min(map(self._of, self.have)) < self.told:
-            return False
-        self.told += 1
-        self.clock.restart()
-        return True
-
-    def saved(self, number: int, mark: int) -> None:
-        self.have[number] = mark
-        if self.group is not None:
-            with self.group.reached():
-                self.group.store.set(f"{self.name} {number}", str(mark))
-
-    def _of(self, number: int) -> int:
-        name = f"{self.name} {number}"
-        if self.group is not None and number != self.group.rank:
-            with self.group.reached():
-                if self.group.store.check([name]):
-                    self.have[number] = int(self.group.store.get(name))
-        return self.have[number]
 
 
 class ConcurrentTraining(LocalTraining):
@@ -172,10 +45,10 @@ class ConcurrentTraining(LocalTraining):
         self.device = samples.sample.device
         if self.group is not None and self.group.size != options.partitions:
             raise LayerwiseError(
-                f"{NAME}: {options.partitions} partitions and {self.group.size} processes: start a process for each "
-                "partition, or one for all"
+                f"method 'local': {options.partitions} partitions and {self.group.size} processes: start a process "
+                "for each partition, or one for all"
             )
-        self.plan = plan(module, samples, options, seed, hooks, self.group)
+        self.plan = _cut.plan(module, samples, options, seed, hooks, self.group)
         super().__init__(module, samples, options, seed, self.plan["cut"])
 
     def run(self, hooks: Hooks) -> None:
@@ -205,7 +78,7 @@ class ConcurrentTraining(LocalTraining):
                 torch.manual_seed(self.seed + 104729 * each.number)
             each.random = loop.random_state(self.device)
         self._resume(mine, hooks)
-        marks = _Marks(group, count, mine[0].marks)
+        marks = Marks(group, count, mine[0].marks)
         if group is None:
             self._in_turn(mine, hooks, marks)
         else:
@@ -216,7 +89,7 @@ class ConcurrentTraining(LocalTraining):
             if not partners.rank():
                 self._validate(window)
 
-    def _in_turn(self, partitions: list[Partition], hooks: Hooks, marks: _Marks) -> None:
+    def _in_turn(self, partitions: list[Partition], hooks: Hooks, marks: Marks) -> None:
         courses = [each.course(hooks, marks) for each in partitions]
         while not partitions[-1].done:
             for each, course in zip(partitions, courses, strict=True):
@@ -263,7 +136,7 @@ class ConcurrentTraining(LocalTraining):
         weights = window.training.module.state_dict()
         return [window.first, window.last, [[k, str(w.dtype), list(w.shape)] for k, w in weights.items()]]
 
-    def _alone(self, mine: Partition, group: partners.Group, hooks: Hooks, marks: _Marks) -> None:
+    def _alone(self, mine: Partition, group: partners.Group, hooks: Hooks, marks: Marks) -> None:
         """Train the partition of this process beside those of the others."""
         begin, before = time.perf_counter(), mine.seconds
         ways = [mine.below, mine.above and mine.above.way]
@@ -337,62 +210,3 @@ class ConcurrentTraining(LocalTraining):
         record |= {"partitions": found, "steps": sum(window.row["steps"] for window in self.windows)}
         record["measures"] |= {"imbalance": found["imbalance"], **rate}
         return record
-
-
-def plan(
-    module: nn.Sequential,
-    samples: Samples,
-    options: Any,
-    seed: int,
-    hooks: Hooks = NO_HOOKS,
-    group: partners.Group | None = None,
-) -> dict[str, Any]:
-    """Return where a network is cut, and what the partitions cost; a cut that was measured is that of the first run.
-
-    Raises
-    ------
-    LayerwiseError
-        Where there are more partitions than blocks below the head, or the cut is none of so many partitions.
-    """
-    loss, targets = loss_of(options.loss, samples.task, samples.sample.dtype)
-    builder = Builder(module, samples, options, seed, loss, targets, nearest=True, cut=())
-    body, given = builder.body, options.cut if isinstance(options.cut, tuple) else None
-    if options.partitions > body:
-        raise LayerwiseError(
-            f"{NAME}: {options.partitions} partitions, and {body} blocks lie below the head: ask for fewer"
-        )
-    if given is not None and given[-1] >= body:
-        raise LayerwiseError(
-            f"{NAME}: option 'cut' is {list(given)}: the blocks below the head end at {body}; cut below"
-        )
-    measures = options.cut == "measured"
-    how = _cut.measured if measures else _cut.counted
-    if measures:
-        saved = hooks.named("cut").load()
-        known = [saved and saved[1]] if group is None else group.told(saved and saved[1])
-        if earlier := next(filter(None, known), None):
-            return earlier
-    blocks = [nn.Sequential(*block) for block in builder.blocks[:body]]
-    blocks[-1] = nn.Sequential(*blocks[-1], *(layer for block in builder.blocks[body:] for layer in block))
-
-    def decision(number: int, z: Tensor) -> nn.Module | None:
-        if not options.decision:
-            return None  # it is searched for once the cut is known
-        return builder.decision(number, [layer for block in blocks[:number] for layer in block], [])[0]
-
-    z = samples.sample.expand(options.batch, *samples.shape)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            own, exits = _cut.costs(blocks, decision, z, how)
-        except LayerwiseError:
-            if given is None:
-                raise
-            own = exits = [0.0] * body  # layers that go by numbers: the cut is given, and nothing is foreseen
-    cut = given or _cut.balanced(own, exits, options.partitions)
-    costs = _cut.stages(own, exits, cut)
-    found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": costs}
-    found["imbalance_forecast"] = round(_cut.imbalance(costs), 4)
-    if measures:
-        found = group.told(found)[0] if group is not None else found
-        hooks.named("cut").save({}, found)
-    return found

@@ -12,13 +12,19 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from layerwise.contract import NO_HOOKS, Hooks
 from layerwise.errors import LayerwiseError
+from layerwise.gradient import partners
+from layerwise.gradient.losses import loss_of
 from layerwise.layers import zoo
+from layerwise.methods._inputs import Samples
+from layerwise.methods._windows import Builder
 
 WARM, STEPS = 2, 3  # steps of a block before, and while, it is timed
 
@@ -136,3 +142,62 @@ def costs(
         end = decision(number, z) if number < len(blocks) else None
         exits.append(how(end, z)[0] if end is not None else 0.0)
     return own, exits
+
+
+def plan(
+    module: nn.Sequential,
+    samples: Samples,
+    options: Any,
+    seed: int,
+    hooks: Hooks = NO_HOOKS,
+    group: partners.Group | None = None,
+) -> dict[str, Any]:
+    """Return where a network is cut, and what the partitions cost; a cut that was measured is that of the first run.
+
+    Raises
+    ------
+    LayerwiseError
+        Where there are more partitions than blocks below the head, or the cut is none of so many partitions.
+    """
+    loss, targets = loss_of(options.loss, samples.task, samples.sample.dtype)
+    builder = Builder(module, samples, options, seed, loss, targets, nearest=True, cut=())
+    body, given = builder.body, options.cut if isinstance(options.cut, tuple) else None
+    if options.partitions > body:
+        raise LayerwiseError(
+            f"method 'local': {options.partitions} partitions, and {body} blocks lie below the head: ask for fewer"
+        )
+    if given is not None and given[-1] >= body:
+        raise LayerwiseError(
+            f"method 'local': option 'cut' is {list(given)}: the blocks below the head end at {body}; cut below"
+        )
+    measures = options.cut == "measured"
+    how = measured if measures else counted
+    if measures:
+        saved = hooks.named("cut").load()
+        known = [saved and saved[1]] if group is None else group.told(saved and saved[1])
+        if earlier := next(filter(None, known), None):
+            return earlier
+    blocks = [nn.Sequential(*block) for block in builder.blocks[:body]]
+    blocks[-1] = nn.Sequential(*blocks[-1], *(layer for block in builder.blocks[body:] for layer in block))
+
+    def decision(number: int, z: Tensor) -> nn.Module | None:
+        if not options.decision:
+            return None  # it is searched for once the cut is known
+        return builder.decision(number, [layer for block in blocks[:number] for layer in block], [])[0]
+
+    z = samples.sample.expand(options.batch, *samples.shape)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            own, exits = costs(blocks, decision, z, how)
+        except LayerwiseError:
+            if given is None:
+                raise
+            own = exits = [0.0] * body  # layers that go by numbers: the cut is given, and nothing is foreseen
+    cut = given or balanced(own, exits, options.partitions)
+    dear = stages(own, exits, cut)
+    found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": dear}
+    found["imbalance_forecast"] = round(imbalance(dear), 4)
+    if measures:
+        found = group.told(found)[0] if group is not None else found
+        hooks.named("cut").save({}, found)
+    return found

@@ -24,7 +24,8 @@ from layerwise.layers import build as layers
 from layerwise.layers import pretrained
 from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import merged
-from layerwise.methods._concurrent import ConcurrentTraining, plan
+from layerwise.methods import _cut
+from layerwise.methods._concurrent import ConcurrentTraining
 from layerwise.methods._inputs import Samples, held
 from layerwise.methods._local_training import LocalTraining
 from layerwise.methods._windows import Builder
@@ -264,7 +265,7 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
         cut = None
         if options.schedule == "concurrent":
             counted = replace(options, cut="counted") if options.cut == "measured" else options
-            cut = plan(module, samples, counted, 0)["cut"]
+            cut = _cut.plan(module, samples, counted, 0)["cut"]
         builder = Builder(module, samples, options, 0, loss, targets, nearest=True, cut=cut)
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 
