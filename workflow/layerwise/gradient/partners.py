@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from layerwise.errors import LayerwiseError
 
@@ -25,7 +27,11 @@ TICK = 0.2  # seconds between two looks at the others, while this one waits
 DEAD = 30.0  # seconds without a sign of life
 HANGS = 45.0  # seconds without a step, where steps do not take a twentieth of that or more
 SEE_OFF = 5.0  # seconds for the others to read what this one said last
+AGAIN = "run the same command again to go on"
 BROKEN = (RuntimeError, OSError)  # of a store: torch's errors of the network, a folder that is gone
+
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -44,6 +50,8 @@ class Store(Protocol):
 class Group:
     """The processes of a fit in partitions, one a partition, as one of them sees them.
 
+    A thread of its own reads and writes the store, so that nobody hangs with the process that holds it.
+
     Parameters
     ----------
     rank, size
@@ -57,29 +65,72 @@ class Group:
     def __init__(self, rank: int, size: int, store: Store, transport: Any) -> None:
         self.rank, self.size, self.store, self.transport = rank, size, store, transport
         self.fits = 0  # that were begun: their batches do not mix
-        self._questions = 0
-        self._epoch = self._step = 0
-        self._moved, self._slowest, self._waits, self._done = time.monotonic(), 0.0, True, False
-        now = time.monotonic()
+        self._questions = self._epoch = self._step = 0
+        self._slowest, self._waits, self._done = 0.0, True, False
+        self._moved = self._looked = now = time.monotonic()
         self._seen: dict[int, tuple[dict[str, Any], float]] = {other: ({}, now) for other in range(size)}
-        self._ended, self._reachable = threading.Event(), True
-        self._say(0)
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._verdict = ""  # why all end
+        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    # ------------------------------------------------------------ what this one says
+    # ------------------------------------------------------------ the thread
 
-    def _say(self, number: int) -> None:
-        said = {"beat": number, "place": _place(), "host": socket.gethostname(), "pid": os.getpid()}
+    def _watch(self) -> None:
+        """Say how this process does, look at the others, and ask the store what is asked for, until there is none."""
+        spoke, answer = 0.0, Future[Any]()
+        try:
+            while True:
+                now = time.monotonic()
+                if now - spoke >= BEAT:
+                    self._say()
+                    spoke = now
+                self._look()
+                self._looked = time.monotonic()
+                with contextlib.suppress(queue.Empty):
+                    action, answer = self._requests.get(timeout=TICK)
+                    answer.set_result(action())
+        except BROKEN:
+            self._verdict = self._verdict or f"{self._named(0)} ended; {AGAIN}"
+
+    def _say(self) -> None:
+        said = {"at": time.monotonic(), "place": _place(), "host": socket.gethostname(), "pid": os.getpid()}
         said |= {"epoch": self._epoch, "step": self._step, "waits": self._waits, "done": self._done}
         said |= {"idle": time.monotonic() - self._moved, "limit": max(HANGS, 20 * self._slowest)}
-        self.store.set(f"beat {self.rank}", json.dumps(said))
+        self.store.set(f"life {self.rank}", json.dumps(said))
 
-    def _beat(self) -> None:
-        number = 0
-        with contextlib.suppress(*BROKEN):  # whoever waits for the others says so
-            while not self._ended.wait(BEAT):
-                number += 1
-                self._say(number)
+    def _look(self) -> None:
+        """Find out why all end, if they do."""
+        if not self._verdict and self.store.check(["end"]):
+            self._verdict = self.store.get("end").decode()
+        for other in range(self.size):
+            if other != self.rank and (lost := self._lost(other)) and not self._verdict:
+                text = f"{self._named(other)} {lost}; {AGAIN}"
+                self._verdict = self.store.compare_set("end", "", text).decode()
+
+    def _lost(self, other: int) -> str:
+        """Return how a process was lost; nothing of one that is well."""
+        now = time.monotonic()
+        if self.store.check([f"life {other}"]):
+            said = json.loads(self.store.get(f"life {other}"))
+            if said["at"] != self._seen[other][0].get("at"):
+                self._seen[other] = said, now
+        said, since = self._seen[other]
+        if said.get("done"):
+            return ""
+        if said and said["place"] == _place() and not _lives(said["pid"]):
+            return "ended"
+        if now - since > DEAD:
+            return f"gave no sign of life for {now - since:.0f} s: it ended, hangs, or cannot be reached"
+        if said and not said["waits"] and (idle := said["idle"] + now - since) > said["limit"]:
+            return f"hangs: no step for {idle:.0f} s"
+        return ""
+
+    def _named(self, other: int) -> str:
+        said, _ = self._seen[other]
+        where = f" on {said['host']}, epoch {said['epoch'] + 1}, last step {said['step']}" if said else ""
+        return f"partition {other + 1} (process {other}{where})"
+
+    # ------------------------------------------------------------ what this process says and asks
 
     def stepped(self, epoch: int, step: int) -> None:
         """Say how far the training of this partition is."""
@@ -105,57 +156,40 @@ class Group:
         finally:
             self._waits, self._moved = before, time.monotonic()
 
-    # ------------------------------------------------------------ what the others say
+    def ask(self, action: Callable[[], T]) -> T:
+        """Return what an action on the store gives; LayerwiseError where a process ended or hangs."""
+        answer: Future[T] = Future()
+        self._requests.put((action, answer))
+        while True:
+            try:
+                return answer.result(timeout=TICK)
+            except TimeoutError:
+                self.check()
 
     def told(self, thing: Any) -> list[Any]:
         """Return what each process has to tell, as JSON, by its number; LayerwiseError where one ended."""
         self._questions += 1
-        name = f"told {self._questions}"
-        with self.reached(), self.waiting():
-            self.store.set(f"{name} {self.rank}", json.dumps(thing))
-            missing = set(range(self.size))
-            while missing := {other for other in missing if not self.store.check([f"{name} {other}"])}:
+        names = [f"told {self._questions} {other}" for other in range(self.size)]
+        with self.waiting():
+            self.ask(lambda: self.store.set(names[self.rank], json.dumps(thing)))
+            while not self.ask(lambda: self.store.check(names)):
                 self.check()
                 time.sleep(TICK / 10)
-            return [json.loads(self.store.get(f"{name} {other}")) for other in range(self.size)]
+            return self.ask(lambda: [json.loads(self.store.get(name)) for name in names])
 
     def check(self) -> None:
         """LayerwiseError where a process ended, hangs, or said why it cannot go on."""
-        with self.reached():
-            if self.store.check(["end"]):
-                raise LayerwiseError(self.store.get("end").decode())
-            for other in range(self.size):
-                if other != self.rank and (lost := self._lost(other)):
-                    raise self.fail(f"{self._named(other)} {lost}; run the same command again to go on")
-
-    def _lost(self, other: int) -> str:
-        """Return how a process was lost; nothing of one that is well."""
-        now = time.monotonic()
-        if self.store.check([f"beat {other}"]):
-            said = json.loads(self.store.get(f"beat {other}"))
-            if said["beat"] != self._seen[other][0].get("beat"):
-                self._seen[other] = said, now
-        said, since = self._seen[other]
-        if said.get("done"):
-            return ""
-        if said and said["place"] == _place() and not _lives(said["pid"]):
-            return "ended"
-        if now - since > DEAD:
-            return f"gave no sign of life for {now - since:.0f} s: it ended, hangs, or cannot be reached"
-        if said and not said["waits"] and (idle := said["idle"] + now - since) > said["limit"]:
-            return f"hangs: no step for {idle:.0f} s"
-        return ""
-
-    def _named(self, other: int) -> str:
-        said, _ = self._seen[other]
-        where = f" on {said['host']}, epoch {said['epoch'] + 1}, last step {said['step']}" if said else ""
-        return f"partition {other + 1} (process {other}{where})"
+        if self._verdict:
+            raise LayerwiseError(self._verdict)
+        if (silent := time.monotonic() - self._looked) > DEAD:  # the store answers no more
+            raise LayerwiseError(f"{self._named(0)} gave no sign of life for {silent:.0f} s; {AGAIN}")
 
     def fail(self, text: str) -> LayerwiseError:
         """Return the one error with which all processes end: this one, or that of who failed first."""
-        with contextlib.suppress(*BROKEN):
-            text = self.store.compare_set("end", "", text).decode() if self._reachable else text
-        return LayerwiseError(text)
+        try:
+            return LayerwiseError(self.ask(lambda: self.store.compare_set("end", "", text).decode()))
+        except LayerwiseError as error:
+            return error
 
     def failed(self, error: LayerwiseError) -> LayerwiseError:
         """Return the error of all processes for one that this process met."""
@@ -172,39 +206,21 @@ class Group:
                 return known
             time.sleep(TICK)
         said = " ".join(str(error).split())[:160]
-        return self.fail(f"partition {self.rank + 1}: a neighbour cannot be reached ({said}); run again to go on")
-
-    @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
-        """Let a store that is gone, which process 0 holds, be one line."""
-        try:
-            yield
-        except BROKEN:
-            self._reachable = False
-            raise LayerwiseError(f"{self._named(0)} ended; run the same command again to go on") from None
+        return self.fail(f"partition {self.rank + 1}: a neighbour cannot be reached ({said}); {AGAIN}")
 
     def leave(self) -> None:
         """Say goodbye, or why not. Process 0 waits for the others, who may read through it what it said."""
         if (error := sys.exception()) is not None:
             self.failed(LayerwiseError(str(error) or "was stopped"))
-        self._done = True
-        self._ended.set()
-        with contextlib.suppress(*BROKEN):
-            if self._reachable:
-                self._say(-1)
-            until = time.monotonic() + SEE_OFF
-            while (
-                self._reachable
-                and self.rank == 0
-                and time.monotonic() < until
-                and not all(map(self._gone, range(1, self.size)))
-            ):
+        self._done, until = True, time.monotonic() + SEE_OFF
+        others = range(self.size) if self.rank == 0 else ()
+        answer: Future[None] = Future()
+        self._requests.put((self._say, answer))
+        with contextlib.suppress(TimeoutError, *BROKEN):
+            answer.result(timeout=SEE_OFF)
+            while time.monotonic() < until and not all(self._seen[other][0].get("done") for other in others if other):
                 time.sleep(TICK / 4)
         self.transport.close()
-
-    def _gone(self, other: int) -> bool:
-        lost = self._lost(other)
-        return bool(lost or self._seen[other][0].get("done"))
 
 
 _current: Group | None = None

@@ -128,14 +128,12 @@ class Marks:
 
     def saved(self, number: int, mark: int) -> None:
         self.have[number] = mark
-        if self.group is not None:
-            with self.group.reached():
-                self.group.store.set(f"{self.name} {number}", str(mark))
+        if (group := self.group) is not None:
+            group.ask(lambda: group.store.set(f"{self.name} {number}", str(mark)))
 
     def _of(self, number: int) -> int:
         name = f"{self.name} {number}"
-        if self.group is not None and number != self.group.rank:
-            with self.group.reached():
-                if self.group.store.check([name]):
-                    self.have[number] = int(self.group.store.get(name))
+        group = self.group
+        if group is not None and number != group.rank and group.ask(lambda: group.store.check([name])):
+            self.have[number] = int(group.ask(lambda: group.store.get(name)))
         return self.have[number]

@@ -44,9 +44,8 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
     through
         A folder on a shared disk, through which those of a fit in partitions reach each other, and not a network.
     """
-    partitions = getattr(study.segment(path).options, "processes", 1)
     if through is not None:
-        _meet(on, study, dataset, path, data, through, partitions)
+        _meet(on, study, dataset, path, data, through)
         return
     if not (distributed.is_available() and all(os.environ.get(name) for name in VARIABLES)):
         return
@@ -55,7 +54,7 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
     port = _number("MASTER_PORT", 1, 2**16 - 1)
     if world == 1:
         return
-    _demand(partitions in (1, world), partitions, world)
+    partitions = _demanded(study, path, world)
     _take_device(on, partitions)
     about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
     until = time.monotonic() + WAIT
@@ -75,19 +74,16 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
         partners.join(partners.Group(rank, world, distributed.PrefixStore("partners", store), Network()))
 
 
-def _meet(
-    on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path, partitions: int
-) -> None:
+def _meet(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path) -> None:
     """Join the other processes of a fit in partitions through a folder."""
-    if partitions == 1:
+    if getattr(study.segment(path).options, "processes", 1) == 1:
         raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions; leave it out")
     for name in VARIABLES[:2]:
         if not os.environ.get(name):
             raise LayerwiseError(f"--through {through}: set RANK and WORLD_SIZE for each process; {name} is not set")
     world = _number("WORLD_SIZE", 1, 2**20)
     rank = _number("RANK", 0, world - 1)
-    _demand(partitions == world, partitions, world)
-    _take_device(on, partitions)
+    _take_device(on, _demanded(study, path, world))
     run = folder.meet(through, rank, world, WAIT)
     store, until = folder.FolderStore(run), time.monotonic() + WAIT
     try:
@@ -98,11 +94,14 @@ def _meet(
     partners.join(partners.Group(rank, world, store, folder.Folder(run, rank)))
 
 
-def _demand(right: bool, partitions: int, world: int) -> None:
-    if not right:
+def _demanded(study: Study, path: str, world: int) -> int:
+    """Return how many partitions a segment has, 1 without any; LayerwiseError where there are not as many processes."""
+    partitions = getattr(study.segment(path).options, "processes", 1)
+    if partitions not in (1, world):
         raise LayerwiseError(
             f"WORLD_SIZE={world}, and the segment has {partitions} partitions: start a process for each, or, {ALONE}"
         )
+    return partitions
 
 
 def _take_device(on: torch.device, partitions: int) -> None:
