@@ -103,7 +103,9 @@ def test_no_gradient_crosses_a_boundary():
         sent = [channels.InTurn(), channels.InTurn()]
         like = features.train.x[:1]
         ends = zip([None, *sent], [*map(Passing, sent), None], strict=True)
-        partitions = [Partition(n, found.windows[n], *end, like) for n, end in enumerate(ends)]
+        partitions = [Partition(n, window) for n, window in enumerate(found.windows)]
+        for each, end in zip(partitions, ends, strict=True):
+            each.connect(*end, like)
         x, t = next(iter(partitions[0].training.batches))
         for n, each in enumerate(partitions):
             found.module.zero_grad()

@@ -8,6 +8,7 @@ same epochs; an interrupted fit goes on from the last epoch that all have saved.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +28,6 @@ from layerwise.methods._local_training import LocalTraining
 from layerwise.methods._partition import Marks, Partition
 from layerwise.methods._passing import Filtered, Passing
 from layerwise.methods._windows import Window
-
-CHECKED = 16  # steps between two looks at the others
 
 
 class ConcurrentTraining(LocalTraining):
@@ -66,13 +65,9 @@ class ConcurrentTraining(LocalTraining):
 
     def _run(self, hooks: Hooks) -> None:
         group, count = self.group, len(self.windows)
-        if group is None:
-            ways = [channels.InTurn() for _ in range(count - 1)]
-            above = [*(self._passing(n, way) for n, way in enumerate(ways)), None]
-            like = self.samples.sample
-            mine = [Partition(n, self.windows[n], [None, *ways][n], above[n], like) for n in range(count)]
-        else:
-            mine = [self._partition(group)]
+        if group is not None:
+            group.fits += 1
+        mine = [Partition(n, self.windows[n]) for n in (range(count) if group is None else [group.rank])]
         for each in mine:
             if each.number:  # the first goes on from the first weights, as one window does
                 torch.manual_seed(self.seed + 104729 * each.number)
@@ -82,6 +77,7 @@ class ConcurrentTraining(LocalTraining):
         if group is None:
             self._in_turn(mine, hooks, marks)
         else:
+            self._connect(mine[0], group)
             self._alone(mine[0], group, hooks, marks)
         self._gather(mine)
         for window in self.windows:
@@ -90,6 +86,10 @@ class ConcurrentTraining(LocalTraining):
                 self._validate(window)
 
     def _in_turn(self, partitions: list[Partition], hooks: Hooks, marks: Marks) -> None:
+        ways = [channels.InTurn() for _ in partitions[1:]]
+        above = [*(self._passing(number, way) for number, way in enumerate(ways)), None]
+        for each, way, passing in zip(partitions, [None, *ways], above, strict=True):
+            each.connect(way, passing, self.samples.sample)
         courses = [each.course(hooks, marks) for each in partitions]
         while not partitions[-1].done:
             for each, course in zip(partitions, courses, strict=True):
@@ -106,25 +106,22 @@ class ConcurrentTraining(LocalTraining):
 
     # ------------------------------------------------------------ a process a partition
 
-    def _partition(self, group: partners.Group) -> Partition:
-        """Return the partition of this process, once its neighbours take what it gives; the others leave the device."""
-        group.fits += 1
-        number, options, name = group.rank, self.options, f"batches {group.fits}"
-        window = self.windows[number]
-        for each in self.windows:
-            if each is not window:
-                each.training.module.to("cpu")
-        shapes = [self._shapes(each) for each in self.windows]
-        for other, theirs in enumerate(group.told(shapes)):
-            if theirs != shapes:
-                raise group.fail(f"partition {number + 1}: {shapes} here, and {theirs} in partition {other + 1}")
+    def _connect(self, mine: Partition, group: partners.Group) -> None:
+        """Connect the partition of this process to its neighbours; the other partitions leave the device."""
+        number, training, name, queue = mine.number, mine.training, f"batches {group.fits}", self.options.queue
+        for window in self.windows:
+            if window is not mine.window:
+                window.training.module.to("cpu")
+        blocks = [self._shapes(window) for window in self.windows]
+        for other, theirs in enumerate(group.told(blocks)):
+            if theirs != blocks:
+                raise group.fail(f"partition {other + 1} has other blocks than partition {number + 1}: start all alike")
         below = above = None
         if number:
-            below = channels.of(group, number - 1, name, options.queue, window.training.epochs)
+            below = channels.of(group, number - 1, name, queue, training.epochs - len(training.history))
         if number < group.size - 1:
-            above = channels.to(group, number + 1, name, options.queue)
-        passing = self._passing(number, above) if above is not None else None
-        return Partition(number, window, below, passing, self.samples.sample)
+            above = self._passing(number, channels.to(group, number + 1, name, queue))
+        mine.connect(below, above, self.samples.sample)
 
     def _passing(self, number: int, way: channels.Way) -> Passing:
         """Return what passes on the batches of a partition."""
@@ -132,9 +129,10 @@ class ConcurrentTraining(LocalTraining):
             return Passing(way)
         return Filtered(way, self.options, self.windows[number].loss, 2 if normalises(self.module) else 1)
 
-    def _shapes(self, window: Window) -> list[Any]:
-        weights = window.training.module.state_dict()
-        return [window.first, window.last, [[k, str(w.dtype), list(w.shape)] for k, w in weights.items()]]
+    def _shapes(self, window: Window) -> str:
+        """Return a digest of what a partition gives and takes: its blocks, the names and shapes of its weights."""
+        weights = [(name, str(w.dtype), *w.shape) for name, w in window.training.module.state_dict().items()]
+        return hashlib.sha256(repr((window.first, window.last, self.samples.batch, weights)).encode()).hexdigest()
 
     def _alone(self, mine: Partition, group: partners.Group, hooks: Hooks, marks: Marks) -> None:
         """Train the partition of this process beside those of the others."""
@@ -143,18 +141,16 @@ class ConcurrentTraining(LocalTraining):
         course = mine.course(hooks, marks)
         with group.at_work():
             for _ in course:
+                waited = sum(way.waited for way in ways if isinstance(way, channels.Between))
+                mine.seconds = before + time.perf_counter() - begin - waited
                 group.stepped(len(mine.training.history), mine.steps)
-                if mine.steps % CHECKED == 0:
-                    group.check()
+                group.check()
         if mine.above is not None:
             mine.above.close()
-        mine.seconds = (
-            before + time.perf_counter() - begin - sum(way.waited for way in ways if isinstance(way, channels.Between))
-        )
 
     def _gather(self, partitions: Sequence[Partition]) -> None:
         """Let process 0 have all weights, and all processes what to record of each partition."""
-        own = [{"history": each.training.history, "counts": each._notes()["counts"]} for each in partitions]
+        own: list[dict[str, Any]] = [{"history": each.training.history, "counts": each.counts()} for each in partitions]
         group = self.group
         told = [each for some in group.told(own) for each in some] if group else own
         for window, said in zip(self.windows, told, strict=True):

@@ -24,24 +24,25 @@ class Partition:
     ----------
     number
         From 0, the one that sees the samples.
-    below, above
-        The way on which its batches come, and what passes them on; None at either end of the network.
     """
 
-    def __init__(
-        self, number: int, window: Window, below: channels.Way | None, above: Passing | None, like: Tensor
-    ) -> None:
-        self.number, self.window, self.training, self.above = number, window, window.training, above
-        self.inputs = channels.Arrivals(below, like) if below is not None else None
+    def __init__(self, number: int, window: Window) -> None:
+        self.number, self.window, self.training = number, window, window.training
+        self.below: channels.Way | None = None
+        self.above: Passing | None = None
+        self.inputs: channels.Arrivals | None = None
         self.random: dict[str, Tensor] = {}
         self.marks = self.steps = self.images = 0
         self.seconds = 0.0
-        self.below = below
         module = self.training.module
         assert isinstance(module, nn.Sequential)
         self.body, self.exit = module[: len(window.trained)], module[len(window.trained) :]
-        if self.inputs is not None:
-            self.training.batches = self.inputs
+
+    def connect(self, below: channels.Way | None, above: Passing | None, like: Tensor) -> None:
+        """Take batches from a way, on the device of a sample, and pass them on; None at either end of the network."""
+        self.below, self.above = below, above
+        if below is not None:
+            self.training.batches = self.inputs = channels.Arrivals(below, like)
         if above is not None:
             self.training.loss = self._loss
 
@@ -84,9 +85,12 @@ class Partition:
     def _slot(self, hooks: Hooks, mark: int) -> Hooks:
         return hooks.named(f"partition{self.number + 1}-{mark % SLOTS}")
 
+    def counts(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("marks", "steps", "images", "seconds")}
+
     def _notes(self) -> dict[str, Any]:
-        counts = {name: getattr(self, name) for name in ("marks", "steps", "images", "seconds")}
-        return {"history": self.training.history, "counts": counts, "epoch": len(self.training.history)}
+        history = self.training.history
+        return {"history": history, "counts": self.counts(), "epoch": len(history)}
 
     def saved(self, hooks: Hooks) -> dict[int, loop.State]:
         """Return the states that an interrupted run left, by their epoch."""
