@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -75,7 +76,8 @@ class Partition:
                 self.above.end(saves, self.done)
             if saves:
                 self.marks += 1
-                self._slot(hooks, self.marks).save(training.state(), self._notes())
+                with marks.unhurried():
+                    self._slot(hooks, self.marks).save(training.state(), self._notes())
                 marks.saved(self.number, self.marks)
             yield
         training.finish()
@@ -129,6 +131,10 @@ class Marks:
         self.told += 1
         self.clock.restart()
         return True
+
+    def unhurried(self) -> AbstractContextManager[None]:
+        """Let no step be expected while a state is written, to whatever disk."""
+        return self.group.waiting() if self.group is not None else contextlib.nullcontext()
 
     def saved(self, number: int, mark: int) -> None:
         self.have[number] = mark
