@@ -76,7 +76,7 @@ def same(one, other):
 def way(name, place, size=3):
     """The words of a fit and its environment: in turn, over the network, or through a folder."""
     if name == "folder":
-        return [*FIT, "--through", str(place / "shared")], {"WORLD_SIZE": str(size)}
+        return [*FIT, "--through", str(place / "meeting")], {"WORLD_SIZE": str(size)}
     return FIT, over_network(size)
 
 
@@ -130,7 +130,7 @@ def test_who_ends_or_hangs_is_named_and_the_next_run_goes_on(place, whole, monke
     assert same(weights(place), whole)
     assert not list(place.rglob(".resume*"))
     if then == "folder":
-        assert [path.name for path in place.glob("shared/*")] == []
+        assert [path.name for path in place.glob("meeting/*")] == []
 
 
 def test_an_error_of_one_is_the_line_of_all(place):
@@ -147,11 +147,11 @@ def test_an_error_of_one_is_the_line_of_all(place):
 
 def test_a_folder_that_is_not_shared_is_one_line(place, tmp_path):
     other = Path(shutil.copytree(place, tmp_path / "other"))
-    words = [*FIT, "--through", "shared"]  # in the folder of each
+    words = [*FIT, "--through", "meeting"]  # in the folder of each
     fit = Together([place, other, other], words, {"WORLD_SIZE": "3"}, **{"layerwise.run.processes.WAIT": 1.5})
     assert fit.end() == [2, 2, 2]
-    assert "process 1 (partition 2), 2 (partition 3) was not seen in shared within 2 s" in fit.said(0)
-    assert "process 1 of 3: process 0 was not seen in shared" in fit.said(1)
+    assert "process 1 (partition 2), 2 (partition 3) was not seen in meeting within 2 s" in fit.said(0)
+    assert "process 1 of 3: process 0 was not seen in meeting" in fit.said(1)
     assert [fit.said(n).count("\n") for n in range(3)] == [1, 1, 1]
 
 
@@ -167,12 +167,12 @@ def test_who_does_not_come_is_named(place):
     [
         (FIT, over_network(2), "WORLD_SIZE=2, and the segment has 3 partitions: start a process for each"),
         (
-            [*FIT, "--through", "shared"],
+            [*FIT, "--through", "meeting"],
             {"WORLD_SIZE": "3"},
             "RANK is not set",
         ),
         (
-            [*FIT, "--through", "shared"],
+            [*FIT, "--through", "meeting"],
             {"WORLD_SIZE": "2", "RANK": "0"},
             "WORLD_SIZE=2, and the segment has 3 partitions",
         ),
