@@ -157,7 +157,7 @@ def kept(cache: Any, folders: dict[str, str], wanted: dict[str, str]) -> None:
     """Refuse to write over what is in no other place."""
     for folder in folders:
         for path in sorted(Path(folder).rglob("*")):
-            if path.is_file() and path.name not in (".lock", ".resume.safetensors"):
+            if path.is_file() and path.name != ".lock" and not path.name.startswith(".resume."):
                 has = md5(path)
                 if wanted.get(path.as_posix()) != has and not Path(cache.oid_to_path(has)).is_file():
                     raise LayerwiseError(

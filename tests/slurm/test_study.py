@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-# A fit that two processes share. Any will do that they are able to share, such as one of partitions that learn at once.
-SHARED = "{method: ridge, layers: [dense outputs]}"
+# A fit that two processes share, a partition each. Any will do that they are able to share, such as a ridge read-out.
+SHARED = (
+    "{method: local, schedule: concurrent, partitions: 2, epochs: [2], "
+    "layers: [dense 16, relu, dense 16, relu, dense outputs]}"
+)
 
 SHARED_BY_TWO = """
 set-resources:

@@ -48,6 +48,7 @@ def test_defaults_fill_what_is_not_given():
         "study": "quick",
         "data_root": "data",
         "device": "auto",
+        "concurrent": "turn",
         "seeds": None,
     }
     assert schema.with_defaults({"device": "cpu"}, "config")["device"] == "cpu"

@@ -103,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
                 p.add_argument(
                     word, type=Path, metavar="FILE", help="write down, last, what was made: Snakemake's file"
                 )
+            elif word == "--spread":
+                p.add_argument(
+                    word, action="store_true", help="partitions by a process each, which torchrun starts here"
+                )
+            elif word == "--through":
+                text = "shared by the processes of partitions (RANK, WORLD_SIZE) that have no network between them"
+                p.add_argument(word, type=Path, metavar="FOLDER", help=text)
             elif word == "--data-root":
                 p.add_argument(word, type=Path, default=Path("data"), help="folder of downloaded data sets")
             elif word.startswith("["):
@@ -111,8 +118,9 @@ def _parser() -> argparse.ArgumentParser:
                 p.add_argument(word)
 
     node = ("dataset", "path", "--device", "--done")
+    fits = (*node, "--spread", "--through")
     verb(_dataset, "prepare a data set", "dataset", "--data-root")
-    verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *node)
+    verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *fits)
     verb(_represent, "write what a fitted segment gives on every split, a checkpoint for its children", *node)
     verb(_probe, "look at fitted networks through a probe", "name", "dataset", "[path]", "--device", "--done")
     verb(_fits, "gather all fits of a study in fits.csv")
@@ -163,6 +171,7 @@ def _dataset(args: argparse.Namespace) -> None:
 def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..., str], named: str) -> None:
     """Take a step on nodes, for every seed; then write down what was made, where that is asked for."""
     from layerwise.closed import shards
+    from layerwise.gradient import partners
     from layerwise.run import loading, machine, processes, records
 
     plan = _plan(args)
@@ -175,14 +184,14 @@ def _each_seed(args: argparse.Namespace, paths: Sequence[str], step: Callable[..
     machine.keep_freed_memory()
     data = loading.read_dataset(plan, args.dataset)
     if named == "fit":
-        processes.join(on, plan, args.dataset, args.path, data)
+        processes.join(on, plan, args.dataset, args.path, data, args.through)
     made: dict[str, str] = {}
     try:
         for path in paths:
             for seed in plan.seeds_of(args.dataset):
                 node = trie.Node(plan.name, args.dataset, seed, path)
                 print(f"{named} {node}: {step(plan, node, data, on)}", flush=True)
-                if args.done and shards.rank() == 0:
+                if args.done and shards.rank() == partners.rank() == 0:
                     made[str(node)] = records.score_digest(plan, records.read_fit(plan, node, data.record["digest"]))
         if made:
             store.write_json(args.done, {"made": made})
@@ -203,9 +212,28 @@ def _check_done(path: Path) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
+    if args.spread:
+        _spread(args)
     from layerwise.run import node
 
     _each_seed(args, [args.path], node.fit, "fit")
+
+
+def _spread(args: argparse.Namespace) -> None:
+    """Go on as torchrun, with a process for each partition of the segment, if it has several and this is the first."""
+    plan = _plan(args)
+    plan.demand(args.dataset, args.path)
+    count = getattr(plan.segment(args.path).options, "processes", 1)
+    if count == 1 or os.environ.get("WORLD_SIZE", "1") != "1":
+        return
+    words = ["fit", args.study, args.dataset, args.path, "--device", args.device]
+    words += ["--threads", str(max(1, args.threads // count))]
+    words += ["--seeds", *map(str, args.seeds)] if args.seeds else []
+    words += ["--left-out"] if args.left_out else []
+    words += ["--done", str(args.done)] if args.done else []
+    words += ["--through", str(args.through)] if args.through else []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "layerwise", *words])
 
 
 def _represent(args: argparse.Namespace) -> None:

@@ -264,11 +264,14 @@ class Hooks:
         Keeps the tensors and the notes (JSON) from which the fit can go on.
     watch
         Called with the module and the number of steps done, before the first and after every step: a probe's eye.
+    named
+        Returns hooks that load and save a part of the fit by itself, by its name.
     """
 
     load: Callable[[], tuple[dict[str, Tensor], dict] | None] = lambda: None
     save: Callable[[dict[str, Tensor], dict], None] = lambda tensors, notes: None
     watch: Callable[[nn.Module, int], None] | None = None
+    named: Callable[[str], Hooks] = lambda name: Hooks()
 
 
 NO_HOOKS = Hooks()

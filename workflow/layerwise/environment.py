@@ -22,6 +22,8 @@ def settle() -> None:
         if hasattr(stream, "reconfigure"):  # not one that is closed, or a test's
             stream.reconfigure(errors="backslashreplace")  # a label or a ± that the terminal has no letter for
     same_instructions()
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # where another process ended, torch would print its stack to a page
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():  # numpy.f2py, which scipy imports, dies of others
         del os.environ["SOURCE_DATE_EPOCH"]
     try:

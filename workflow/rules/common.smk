@@ -34,6 +34,7 @@ except LayerwiseError as error:
     sys.exit(f"layerwise: {error}")
 
 GPU = int(config["device"] == "cuda")
+SPREAD = " --spread" if config["concurrent"] == "processes" else ""
 SEEDS = "" if config["seeds"] is None else " ".join(["--seeds", *map(str, model.seed_list(config["seeds"]))])
 
 
@@ -114,6 +115,13 @@ def fitted(wildcards):
     """A node itself, for what is done with it."""
     plan = known(wildcards)
     return [dataset_of(plan, wildcards.dataset), made(**wildcards_of(wildcards))]
+
+
+@said
+def processes(wildcards):
+    """How many processes share the fit of a node: one for each partition of its segment, where these are spread."""
+    options = known(wildcards).segment(wildcards.path).options
+    return getattr(options, "processes", 1) if SPREAD else 1
 
 
 def wildcards_of(wildcards):

@@ -11,7 +11,7 @@ rule node:
         "benchmarks/{study}/fit/{dataset}/{group}/{path}.jsonl"
     conda:
         "../../envs/cpu.yaml"
-    threads: 1
+    threads: processes
     resources:
         mem_mb=memory,
         runtime=240,
@@ -25,7 +25,9 @@ rule node:
         "fit {wildcards.path} on {wildcards.dataset}, seeds {params.seeds}"
     shell:
         "{params.launch}python -m layerwise fit studies/{wildcards.study}.yaml {wildcards.dataset} {wildcards.path}"
-        " --seeds {params.seeds} --device {params.device} --threads {threads} --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
+        " --seeds {params.seeds} --device {params.device} --threads {threads}"
+        + SPREAD
+        + " --done {output} > {log} 2>&1 || {{ cat {log} >&2; false; }}"
 
 
 # Checkpoints: the features that a study keeps. DVC tracks them, and what comes after is fitted on them.

@@ -278,6 +278,8 @@ def _sgd() -> Iterator[Case]:
 def _local() -> Iterator[Case]:
     short = {"epochs": (2,), "batch": 24}
     robin = {"schedule": "round_robin", "rounds": 2, "epochs": (1,)}
+    at_once = {"schedule": "concurrent"}
+    filtered = {**at_once, "filter_from": 2, "filter_samples": 48, "partitions": 3}
     yield from _each(
         "local",
         BLOCKS,
@@ -313,6 +315,13 @@ def _local() -> Iterator[Case]:
         {"augment": ("autoaugment svhn", "cutout")},
         {"features": "stored"},
         {"features": "feed"},
+        at_once,
+        {**at_once, "partitions": 3, "lr_by_block": 0.5, "weight_decay": 0.01, "weight_decay_by_block": 0.5},
+        {**at_once, "cut": (2,), "queue": 1},
+        {**at_once, "cut": "measured", "partitions": 3},  # there is but one
+        {**filtered, "filter": "loss"},
+        {**filtered, "filter": "loss", "filter_share": 0.5, "filter_after": 2},
+        {**filtered, "filter": "kfilter", "filter_k": 2},
         {"decision_by": "ridge"},
         {"decision_by": "ridge", "loss": "mse", "optimizer": "adam", "input_dropout": 0.5},
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,15 +99,15 @@ class Exchange(Training):
     def record(self) -> dict[str, Any]:
         return {**super().record(), "measures": measures(self.history, self.best_epoch, len(self.names))}
 
-    def _pass(self, lr: float, hooks: Hooks) -> dict[str, float]:
+    def _pass(self, lr: float, hooks: Hooks) -> Generator[None, None, dict[str, float]]:
         shared = {name: t.clone() for name, t in self.module.state_dict().items()}
         told = []
         for worker in self.workers:
             self.module.load_state_dict(shared)
             self._begin(worker)
-            loss = super()._pass(lr, Hooks(watch=hooks.watch if worker.number == 0 else None))["train_loss"]
+            passed = yield from super()._pass(lr, Hooks(watch=hooks.watch if worker.number == 0 else None))
             worker.random = random_state(self.device)
-            told.append((worker.number, loss, *self._sent(worker, shared)))
+            told.append((worker.number, passed["train_loss"], *self._sent(worker, shared)))
         self.batches = self.workers[0].batches
         _, losses, messages, rows = zip(*sorted(itertools.chain(*shards.told(told))), strict=True)
         self.module.load_state_dict(self._received(shared, messages))

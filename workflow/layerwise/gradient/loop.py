@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import isfinite
@@ -138,14 +138,19 @@ class Training:
     def _run(self, hooks: Hooks, clock: Clock) -> None:
         saved = hooks.load()
         if saved is None:
-            self._watch(hooks, 0)
+            self.watch(hooks, 0)
         else:
             self.resume(*saved)
         while len(self.history) < self.epochs and not self._has_stalled():
-            self._epoch(hooks)
+            for _ in self.epoch(hooks):
+                pass
             if clock.due():
                 hooks.save(self.state(), {"history": self.history})
                 clock.restart()
+        self.finish()
+
+    def finish(self) -> None:
+        """End the training, with `patience` at the best epoch; LayerwiseError for weights that are not finite."""
         if not all(t.isfinite().all() for t in self.module.state_dict().values()):
             raise self._diverged(len(self.history))
         if self.best:
@@ -163,11 +168,12 @@ class Training:
         }
 
     @torch.enable_grad()
-    def _epoch(self, hooks: Hooks) -> None:
+    def epoch(self, hooks: Hooks) -> Iterator[None]:
+        """Train for an epoch; gives way after every step."""
         done = len(self.history)
         self.prepare(done)
         lr = self.rate(done)
-        row = {"epoch": done + 1, "lr": lr, **self._pass(lr, hooks)}
+        row = {"epoch": done + 1, "lr": lr, **(yield from self._pass(lr, hooks))}
         if isfinite(row["train_loss"]) and self.validation is not None:
             row[self.validation.column] = self.validation.measure()
         if not all(isfinite(value) for value in row.values()):
@@ -176,7 +182,7 @@ class Training:
         if self.patience and self.best_epoch == done + 1:
             self.best = {k: v.clone() for k, v in self.module.state_dict().items()}
 
-    def _pass(self, lr: float, hooks: Hooks) -> dict[str, float]:
+    def _pass(self, lr: float, hooks: Hooks) -> Generator[None, None, dict[str, float]]:
         """Take a step on every batch; returns what the history has to say of it, ``train_loss`` first."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -188,14 +194,15 @@ class Training:
             loss.backward()
             self.optimizer.step()
             total += loss.detach() * len(x)
-            self._watch(hooks, step)
+            self.watch(hooks, step)
+            yield
         return {"train_loss": total.item() / self.batches.samples}
 
     def _has_stalled(self) -> bool:
         best = self.best_epoch
         return bool(self.patience and best and len(self.history) - best >= self.patience)
 
-    def _watch(self, hooks: Hooks, step: int) -> None:
+    def watch(self, hooks: Hooks, step: int) -> None:
         """Let a probe look; what it draws at random or switches off does not change the training."""
         if hooks.watch is not None:
             with kept_generators(self.device):

@@ -21,7 +21,6 @@ from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import merged
 from layerwise.local.loaders import Loader, loaded
 from layerwise.methods import local
-from layerwise.methods._local_training import LocalTraining
 from layerwise.options import typed
 from layerwise.run import machine
 
@@ -121,7 +120,7 @@ def train(
                 each.classes, each.shape = len(task.classes), tuple(x.shape[1:])
         _, targets = loss_of(given.loss, task, dtype)
         samples = loaded(train_loader, valid_loader, task, targets, sample, given.batch)
-        training = LocalTraining(module, samples, given, seed)
+        training = local.training_of(module, samples, given, seed)
         training.run(NO_HOOKS)
     network, kept, decision = training.network()
     return Trained(network, training.record(), (*merged(words[:kept]), *decision) if words else None)

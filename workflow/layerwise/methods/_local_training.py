@@ -29,13 +29,17 @@ class LocalTraining:
     module
         The layers, which end in scores, of the type and on the device of the samples. Weights that want no gradient
         are left as they are.
+    cut
+        Blocks before each partition but the first, where the windows are partitions that train at once.
     """
 
-    def __init__(self, module: nn.Sequential, samples: Samples, options: Any, seed: int) -> None:
+    def __init__(
+        self, module: nn.Sequential, samples: Samples, options: Any, seed: int, cut: Sequence[int] | None = None
+    ) -> None:
         self.module, self.samples, self.options, self.seed = module, samples, options, seed
         loss, targets = loss_of(options.loss, samples.task, samples.sample.dtype)
         self.frozen = {id(weight) for weight in module.parameters() if not weight.requires_grad}
-        self.windows = Builder(module, samples, options, seed, loss, targets).windows()
+        self.windows = Builder(module, samples, options, seed, loss, targets, cut=cut).windows()
 
     def run(self, hooks: Hooks) -> None:
         """Train the windows in turn, from where an interrupted run was saved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -40,6 +41,8 @@ class Window:
         Of the decision block.
     inputs
         What it is trained on.
+    loss
+        Of its scores and targets.
     epochs
         Of a turn.
     training
@@ -59,6 +62,7 @@ class Window:
     decision: nn.Sequential
     words: tuple[str, ...]
     inputs: Inputs
+    loss: Loss
     epochs: int
     training: loop.Training
     dropout: nn.Dropout | None
@@ -101,6 +105,8 @@ class Builder:
         Loss of scores and targets, and what makes targets of labels.
     nearest
         Take an affine decision layer where no decision block meets the memory target, in place of refusing it.
+    cut
+        Blocks before each partition but the first, where the windows are partitions that train at once.
     """
 
     def __init__(
@@ -112,9 +118,10 @@ class Builder:
         loss: Loss,
         targets: Targets,
         nearest: bool = False,
+        cut: Sequence[int] | None = None,
     ) -> None:
         self.module, self.samples, self.options, self.seed = module, samples, options, seed
-        self.loss, self.targets, self.nearest = loss, targets, nearest
+        self.loss, self.targets, self.nearest, self.cut = loss, targets, nearest, cut
         self.blocks = blocks_of(module)
 
     def windows(self) -> list[Window]:
@@ -125,10 +132,10 @@ class Builder:
         LayerwiseError
             For too few blocks, and a memory target that cannot be met.
         """
-        o, body = self.options, len(self.blocks) - self.options.head
-        if body < 1:
-            text = f"{len(self.blocks)} blocks, and the last {o.head} of them are the head"
-            raise LayerwiseError(f"method 'local': the layers are {text}: give more layers, or a smaller head")
+        o, body = self.options, self.body
+        if self.cut is not None:
+            found = list(itertools.pairwise([0, *self.cut, body]))
+            return [self._window(number, *span, ends=span[1] == body) for number, span in enumerate(found)]
         if o.window > body:
             raise LayerwiseError(
                 f"method 'local': option 'window' is {o.window}, and {body} blocks lie below the head: give fewer"
@@ -136,11 +143,20 @@ class Builder:
         found = spans(body, o.window, o.overlap)
         return [self._window(number, *span, ends=number == len(found) - 1) for number, span in enumerate(found)]
 
+    @property
+    def body(self) -> int:
+        """Number of blocks below the head; LayerwiseError where there are none."""
+        body = len(self.blocks) - self.options.head
+        if body < 1:
+            text = f"{len(self.blocks)} blocks, and the last {self.options.head} of them are the head"
+            raise LayerwiseError(f"method 'local': the layers are {text}: give more layers, or a smaller head")
+        return body
+
     def _window(self, number: int, first: int, last: int, *, ends: bool) -> Window:
-        o = self.options
+        o, at = self.options, first if self.cut is None else number  # factors go by block, or by partition
         feed = [layer for block in self.blocks[:first] for layer in block]
         trained = [layer for block in self.blocks[first : None if ends else last] for layer in block]
-        decision, words = (nn.Sequential(), ()) if ends else self._decision(number, feed, trained)
+        decision, words = (nn.Sequential(), ()) if ends else self.decision(number, feed, trained)
         parts = [*trained, *decision]
         head = self._head(list(decision))
         row = self._memory(nn.Sequential(*parts), feed, head)
@@ -150,12 +166,13 @@ class Builder:
         if o.gradient_dropout and not ends:
             parts.insert(len(parts) - len(decision), GradientDropout(o.gradient_dropout))
         module = self.module if parts == list(self.module) else nn.Sequential(*parts)
-        lr = (o.lr or (0.01 if o.optimizer == "sgd" else 0.001)) * o.lr_by_block**first
-        weight_decay = o.weight_decay * o.weight_decay_by_block**first
-        own = max(1, round(o.epochs[min(number, len(o.epochs) - 1)] * o.epochs_by_block**first))
+        lr = (o.lr or (0.01 if o.optimizer == "sgd" else 0.001)) * o.lr_by_block**at
+        weight_decay = o.weight_decay * o.weight_decay_by_block**at
+        own = max(1, round(o.epochs[min(number, len(o.epochs) - 1)] * o.epochs_by_block**at))
         epochs = own * o.rounds
         parameters = [p for layer in parts for p in layer.parameters() if p.requires_grad]
-        inputs = self.samples.inputs(self.seed + 7919 * number, 2 if normalises(module) else 1)
+        whole = self.module if self.cut is not None else module  # all partitions train on the same batches
+        inputs = self.samples.inputs(self.seed + 7919 * number, 2 if normalises(whole) else 1)
         training = loop.Training(
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,
@@ -176,7 +193,8 @@ class Builder:
             "weight_decay": weight_decay,
         }
         row |= {"decision_by": o.decision_by} if head is not None else {}
-        return Window(first, last, feed, trained, decision, words, inputs, own, training, dropout, head, row)
+        loss = functools.partial(self._loss, head)
+        return Window(first, last, feed, trained, decision, words, inputs, loss, own, training, dropout, head, row)
 
     def _loss(self, head: nn.Linear | None, scores: Tensor, targets: Tensor) -> Tensor:
         if head is None:
@@ -196,7 +214,7 @@ class Builder:
 
     # ------------------------------------------------------------ the decision block
 
-    def _decision(
+    def decision(
         self, number: int, feed: Sequence[nn.Module], trained: Sequence[nn.Module]
     ) -> tuple[nn.Sequential, tuple[str, ...]]:
         """Return the decision block of a window, and its words."""
@@ -259,12 +277,13 @@ class Builder:
             return self._loss(head, scores, self.targets(labels if task.classifies else torch.zeros_like(scores)))
 
         try:
+            fed = bool(feed) and self.cut is None  # a partition is given its inputs
             found = memory.step(
                 module,
                 self._shape(feed) if feed else shape,
                 self.samples.batch,
-                feed=self._feeds[len(feed)] if feed else memory.NONE,
-                images=prod(shape) if feed else 0,
+                feed=self._feeds[len(feed)] if fed else memory.NONE,
+                images=prod(shape) if fed else 0,
                 optimiser=self.options.optimizer,
                 loss=loss,
             )

@@ -9,7 +9,7 @@ has the model's own head for a decision. One window over all blocks is `sgd`, to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,13 +17,15 @@ from torch import nn
 
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.gradient import loop
+from layerwise.gradient import loop, partners
 from layerwise.gradient.losses import loss_of
 from layerwise.gradient.weights import take_over
 from layerwise.layers import build as layers
 from layerwise.layers import pretrained
 from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import merged
+from layerwise.methods import _cut
+from layerwise.methods._concurrent import ConcurrentTraining
 from layerwise.methods._inputs import Samples, held
 from layerwise.methods._local_training import LocalTraining
 from layerwise.methods._windows import Builder
@@ -40,10 +42,32 @@ class Options(Bounded):
     """Blocks of a window that the next one trains again; fewer than `window`."""
     head: Annotated[int, Ge(1)] = 1
     """Blocks at the end of the model that are its head: they are trained with the last window."""
-    schedule: Literal["bottom_up", "round_robin", "random_robin"] = "bottom_up"
-    """Order of the windows: each to its end from the bottom up, or all in turn for `rounds`, in order or at random."""
+    schedule: Literal["bottom_up", "round_robin", "random_robin", "concurrent"] = "bottom_up"
+    """Order of the windows: each to its end from the bottom up; or all in turn for `rounds`, in order or at random; or
+    `partitions` in place of windows, all at once, each on the batches that come from the one below."""
     rounds: Annotated[int, Ge(1)] = 1
     """Rounds of a robin."""
+    partitions: Annotated[int, Ge(1)] = 2
+    """Runs of blocks that a schedule concurrent trains at once, by a process each or in turn. `lr_by_block` and
+    `weight_decay_by_block` are then factors from partition to partition; the thesis has 0.5 for both."""
+    cut: Literal["counted", "measured"] | Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = "counted"
+    """Where partitions end: so that the slowest is as fast as can be, by operations counted or by times measured at the
+    start, which differ from run to run; or the last blocks of all partitions but the last, such as [4, 9]."""
+    queue: Annotated[int, Ge(1)] = 2
+    """Batches on their way from one partition to the next, at each end, at most. The bytes are the same."""
+    filter: Literal["none", "kfilter", "loss"] = "none"
+    """What one partition leaves out of what it passes on: nothing; samples whose `filter_k` nearest neighbours, itself
+    the first, are all of their class; or those with the lowest loss of its own decision block."""
+    filter_after: Annotated[int, Ge(1)] = 1
+    """The partition that filters, from 1; those above it see fewer samples."""
+    filter_from: Annotated[int, Ge(1)] = 31
+    """First epoch that is filtered."""
+    filter_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the samples that goes, of a kfilter at most; if not given, 0.6 of a kfilter and 0.25 of a loss."""
+    filter_k: Annotated[int, Ge(1)] = 10
+    """Neighbours of a kfilter."""
+    filter_samples: Annotated[int, Ge(1)] = 6144
+    """Samples of the large mini-batches in which a filter looks, or a little more: whole batches."""
     epochs: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (20,)
     """Epochs of each window, or of its turn in a round; the last number is for all windows after it."""
     epochs_by_block: Annotated[float, Gt(0)] = 1.0
@@ -117,10 +141,46 @@ class Options(Bounded):
             raise LayerwiseError("option 'augment' needs features: feed, since inputs are other ones in every epoch")
         if self.weights is not None and self.init != "torch":
             raise LayerwiseError(f"option 'weights' and init: {self.init} both give first weights: leave one out")
-        if self.schedule == "bottom_up" and self.rounds > 1:
+        if self.schedule in ("bottom_up", "concurrent") and self.rounds > 1:
             raise LayerwiseError("option 'rounds' is for a schedule round_robin or random_robin")
         if self.decision and self.decision[-1].split() != ["dense", "outputs"]:
             raise LayerwiseError(f"option 'decision' ends in {self.decision[-1]!r}: end it with 'dense outputs'")
+        self._check_partitions()
+
+    def _check_partitions(self) -> None:
+        if self.schedule != "concurrent":
+            for name in ("partitions", "cut", "queue", "filter"):
+                if getattr(self, name) != getattr(type(self), name):
+                    raise LayerwiseError(f"option {name!r} is for a schedule concurrent, not {self.schedule}")
+            return
+        if self.filter != "none" and self.filter_after >= self.partitions:
+            raise LayerwiseError(
+                f"option 'filter_after' is {self.filter_after}: partition {self.partitions} passes nothing on"
+            )
+        if isinstance(self.cut, tuple):
+            if list(self.cut) != sorted(set(self.cut)):
+                raise LayerwiseError(f"option 'cut' is {list(self.cut)}: give the last blocks of partitions, upwards")
+            if len(self.cut) != self.partitions - 1:
+                made = len(self.cut) + 1
+                raise LayerwiseError(f"option 'cut' {list(self.cut)} makes {made} partitions: say partitions: {made}")
+        others = {
+            "window": "partitions take its place",
+            "overlap": "partitions do not overlap",
+            "epochs_by_block": "all partitions see the same epochs",
+            "input_dropout": "statistics are taken anew after it, which needs the samples",
+            "decision_by": "a ridge head is refitted to all samples, and a partition sees batches",
+        }
+        for name, why in others.items():
+            if getattr(self, name) != getattr(type(self), name):
+                raise LayerwiseError(f"option {name!r} is not for a schedule concurrent: {why}")
+        if len(self.epochs) > 1 or self.features == "stored":
+            name, why = ("epochs", "give one number") if len(self.epochs) > 1 else ("features", "nothing is stored")
+            raise LayerwiseError(f"option {name!r}: a schedule concurrent trains all partitions on each batch: {why}")
+
+    @property
+    def processes(self) -> int:
+        """Processes that can share a fit, one a partition."""
+        return self.partitions if self.schedule == "concurrent" else 1
 
 
 def fit(
@@ -159,6 +219,8 @@ def fit(
         raise LayerwiseError("method 'local' trains towards the targets: end the layers in 'dense outputs' or a model")
     if not len(features.train):
         raise LayerwiseError("method 'local': the training split is empty")
+    if options.filter == "kfilter" and not features.task.classifies:
+        raise LayerwiseError("method 'local': filter: kfilter needs classes, and the data set has values")
     with PLAIN.applied(), loop.kept_generators(device):
         torch.manual_seed(seed)
         weights = pretrained.read(options.weights, options.new)
@@ -167,10 +229,21 @@ def fit(
         if options.init == "used":
             take_over(module, segment.uses, "method 'local'")
         module = layers.for_images(module.to(device, features.train.dtype))
-        training = LocalTraining(module, _samples(features.to(device), options), options, seed)
+        training = training_of(module, _samples(features.to(device), options), options, seed, hooks)
         training.run(hooks)
+    if partners.rank():
+        return Fitted(module, merged(words))  # process 0 has the weights of all partitions
     network, kept, decision = training.network()
     return Fitted(network, (*merged(words[:kept]), *decision), training.record())
+
+
+def training_of(
+    module: nn.Sequential, samples: Samples, options: Options, seed: int, hooks: Hooks = NO_HOOKS
+) -> LocalTraining:
+    """Return the training of a network's windows, or of its partitions."""
+    if options.schedule == "concurrent":
+        return ConcurrentTraining(module, samples, options, seed, hooks)
+    return LocalTraining(module, samples, options, seed)
 
 
 def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]]:
@@ -189,14 +262,19 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
         how: dict[str, Any] = {"batch": options.batch, "augment": (), "features": options.features}
         samples = held(split, Split(split.x[:0], split.y), task, split.y, **how)
         loss, targets = loss_of(options.loss, task, torch.float32)
-        builder = Builder(module, samples, options, 0, loss, targets, nearest=True)
+        cut = None
+        if options.schedule == "concurrent":
+            counted = replace(options, cut="counted") if options.cut == "measured" else options
+            cut = _cut.plan(module, samples, counted, 0)["cut"]
+        builder = Builder(module, samples, options, 0, loss, targets, nearest=True, cut=cut)
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 
 
 def counted_by(options: Options) -> list[Any]:
     """Return the options that the memory of the steps depends on."""
     names = ("window", "overlap", "head", "decision", "memory", "max_width", "max_convolutions", "optimizer", "batch")
-    return [getattr(options, name) for name in (*names, "loss", "decision_by")]
+    more = ("schedule", "partitions", "cut") if options.schedule == "concurrent" else ()
+    return [getattr(options, name) for name in (*names, "loss", "decision_by", *more)]
 
 
 def _samples(features: Features, o: Options) -> Samples:

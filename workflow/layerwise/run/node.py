@@ -20,6 +20,7 @@ from layerwise import plugins, store
 from layerwise.closed import shards
 from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Source, Split
 from layerwise.errors import LayerwiseError
+from layerwise.gradient import partners
 from layerwise.layers import build as layers
 from layerwise.run import loading, machine, records, scores, source
 from layerwise.run.resume import NAME as RESUME
@@ -32,12 +33,19 @@ from layerwise.study.trie import SPLITS, Node
 
 def fit(study: Study, node: Node, data: Dataset, on: torch.device) -> str:
     """Fit the last segment of a node and score it; returns what to print of it."""
-    first = shards.rank() == 0
+    group = partners.current()
+    with shards.alone() if group else contextlib.nullcontext():  # a process of partitions sees all samples
+        return _once(study, node, data, on, group)
+
+
+def _once(study: Study, node: Node, data: Dataset, on: torch.device, group: partners.Group | None) -> str:
+    first = shards.rank() == 0 and partners.rank() == 0
     digest = study.digest(node, data.record["digest"])
     with store.alone(node.folder) if first else contextlib.nullcontext():
         told: str = ""
         features: Features | None = None
-        if not shards.total(first and _fitted(node, digest), on):
+        made = first and _fitted(node, digest)
+        if not (any(group.told(made)) if group else shards.total(made, on)):
             told, features = _fit(study, node, data, on, digest)
         if not first:
             return told or "left alone"
@@ -69,7 +77,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
     machine.warm_up(on)
     with machine.metered(on) as reading:
         fitted = fitting(hooks=sidecar.hooks)
-    if shards.rank():
+    if shards.rank() or partners.rank():
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
     try:
@@ -92,7 +100,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         "scores": layers.ends_in_scores(spec.layers),
         "parameters": sum(p.numel() for p in fitted.module.parameters()),
         "seed": node.seed,
-        "processes": shards.size(),
+        "processes": group.size if (group := partners.current()) else shards.size(),
         **reading,
         "seconds_before_interruption": sidecar.earlier,
         **machine.provenance(on),
@@ -101,7 +109,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         **selected(spec, fitted, features, data),
     }
     records.write(node.folder / "fit.json", record)  # last: a node with a record is whole
-    sidecar.path.unlink(missing_ok=True)
+    sidecar.clear()
     went_on = f", {sidecar.earlier:.2f} s of them before it was interrupted" if sidecar.earlier else ""
     return f"fitted in {reading['seconds']:.2f} s{went_on}", features
 

@@ -1,7 +1,8 @@
 """How the processes of a shared fit find each other, and make sure that they are about to fit the same.
 
 ``torchrun`` starts them, or somebody who sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each. Clusters and
-other programmes leave one or two of these about: a process that lacks one of the four fits alone.
+other programmes leave one or two of these about: a process that lacks one of the four fits alone. Those of a fit in
+partitions may also meet in a folder, where RANK and WORLD_SIZE will do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch import distributed
 from layerwise import __version__
 from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
+from layerwise.gradient import folder, partners
+from layerwise.gradient.channels import Network
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, prefixes
 
@@ -33,8 +36,17 @@ ALONE = "to fit alone, unset RANK"
 AGAIN = f"start all with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, or, {ALONE}"
 
 
-def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset) -> None:
-    """Join the other processes of a fit, if there are any; LayerwiseError where one lacks or is about another fit."""
+def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path | None = None) -> None:
+    """Join the other processes of a fit, if there are any; LayerwiseError where one lacks or is about another fit.
+
+    Parameters
+    ----------
+    through
+        A folder on a shared disk, through which those of a fit in partitions reach each other, and not a network.
+    """
+    if through is not None:
+        _meet(on, study, dataset, path, data, through)
+        return
     if not (distributed.is_available() and all(os.environ.get(name) for name in VARIABLES)):
         return
     world = _number("WORLD_SIZE", 1, 2**20)
@@ -42,9 +54,8 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset)
     port = _number("MASTER_PORT", 1, 2**16 - 1)
     if world == 1:
         return
-    if on.type == "cuda":
-        os.environ.setdefault("LOCAL_RANK", "0")
-        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
+    partitions = _demanded(study, path, world)
+    _take_device(on, partitions)
     about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
     until = time.monotonic() + WAIT
     store = _store(os.environ["MASTER_ADDR"], port, rank, world, until)
@@ -56,11 +67,54 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset)
             raise
     except distributed.DistNetworkError:
         raise LayerwiseError(f"process {rank} of {world}: process 0 ended; see what it said") from None
+    backend = "nccl" if on.type == "cuda" and partitions == 1 else "gloo"
     group = distributed.PrefixStore("group", store)
-    distributed.init_process_group("nccl" if on.type == "cuda" else "gloo", store=group, rank=rank, world_size=world)
+    distributed.init_process_group(backend, store=group, rank=rank, world_size=world)
+    if partitions > 1:
+        partners.join(partners.Group(rank, world, distributed.PrefixStore("partners", store), Network()))
+
+
+def _meet(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path) -> None:
+    """Join the other processes of a fit in partitions through a folder."""
+    if getattr(study.segment(path).options, "processes", 1) == 1:
+        raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions; leave it out")
+    for name in VARIABLES[:2]:
+        if not os.environ.get(name):
+            raise LayerwiseError(f"--through {through}: set RANK and WORLD_SIZE for each process; {name} is not set")
+    world = _number("WORLD_SIZE", 1, 2**20)
+    rank = _number("RANK", 0, world - 1)
+    _take_device(on, _demanded(study, path, world))
+    run = folder.meet(through, rank, world, WAIT)
+    store, until = folder.FolderStore(run), time.monotonic() + WAIT
+    try:
+        _agree(store, rank, world, until, {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)})
+    except LayerwiseError:
+        _see_off(store, rank, world)
+        raise
+    partners.join(partners.Group(rank, world, store, folder.Folder(run, rank)))
+
+
+def _demanded(study: Study, path: str, world: int) -> int:
+    """Return how many partitions a segment has, 1 without any; LayerwiseError where there are not as many processes."""
+    partitions = getattr(study.segment(path).options, "processes", 1)
+    if partitions not in (1, world):
+        raise LayerwiseError(
+            f"WORLD_SIZE={world}, and the segment has {partitions} partitions: start a process for each, or, {ALONE}"
+        )
+    return partitions
+
+
+def _take_device(on: torch.device, partitions: int) -> None:
+    """Take a GPU of this machine by LOCAL_RANK; partitions may share one."""
+    if on.type == "cuda":
+        os.environ.setdefault("LOCAL_RANK", "0")
+        count = torch.cuda.device_count()
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, (count if partitions == 1 else 2**20) - 1) % count)
 
 
 def leave() -> None:
+    """Leave the other processes; called while an error is on its way, it lets those of partitions know."""
+    partners.leave()
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -131,7 +185,7 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _agree(store: distributed.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
+def _agree(store: partners.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
     """Wait until every process has told what it is about; LayerwiseError where it is not what this one is about."""
     me, told = f"process {rank} of {world}", json.dumps({**mine, "process": uuid.uuid4().hex})
     if store.compare_set(str(rank), "", told).decode() != told:
@@ -153,7 +207,7 @@ def _agree(store: distributed.Store, rank: int, world: int, until: float, mine: 
         time.sleep(POLL if missing else 0)
 
 
-def _see_off(store: distributed.Store, rank: int, world: int) -> None:
+def _see_off(store: partners.Store, rank: int, world: int) -> None:
     """Let the others read why before process 0 ends, through which they read."""
     store.set(f"read {rank}", "")
     until = time.monotonic() + min(5, WAIT)
