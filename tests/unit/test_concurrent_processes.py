@@ -193,3 +193,39 @@ def test_what_cannot_be_is_one_line(place, monkeypatch, capfd, words, given, say
     assert says in said
     assert said.startswith("layerwise: ")
     assert said.count("\n") == 1
+
+
+def test_spread_goes_on_as_torchrun_with_the_same_words(place, monkeypatch):
+    started: list = []
+
+    def execv(program, words):
+        started.append(words)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr("layerwise.run.node.fit", lambda *_: "fitted")
+    with pytest.raises(SystemExit):
+        main([*FIT[:-1], "7", "--seeds", "1", "--done", "done.json", "--spread"])
+    (words,) = started
+    at = words.index("layerwise")
+    assert words[1:at] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m"]
+    rest = [
+        "fit",
+        "studies/t.yaml",
+        "d",
+        "c",
+        "--device",
+        "cpu",
+        "--threads",
+        "2",
+        "--seeds",
+        "1",
+        "--done",
+        "done.json",
+    ]
+    assert words[at + 1 :] == rest
+    started.clear()
+    assert main([*FIT[:3], "r", *FIT[4:], "--spread"]) == 0  # no partitions: fitted here
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert main([*FIT, "--spread"]) == 0  # started by torchrun already
+    assert not started
