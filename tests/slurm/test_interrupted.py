@@ -33,19 +33,15 @@ def once(place: Cluster) -> bytes:
 def held(place: Cluster, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Run the fit until a state of it is saved, and hold it there; it goes on at the end of the block."""
     hold = place.folder / "hold"
-    command = ["snakemake", *place.words, *words, "--", NODE]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    run = subprocess.Popen(command, cwd=place.folder, env=place.environment(), **pipes)
-    try:
-        place.slurm.wait("a saved state", (place.node("mlp") / ".resume.safetensors").exists)
-        hold.touch()
-        yield run
-        hold.unlink()
-        run.said, _ = run.communicate(timeout=120)
-    finally:
-        hold.unlink(missing_ok=True)
-        run.kill()
-        run.communicate()
+    with place.begun("snakemake", *place.words, *words, "--", NODE) as run:
+        try:
+            place.slurm.wait("a saved state", (place.node("mlp") / ".resume.safetensors").exists)
+            hold.touch()
+            yield run
+            hold.unlink()
+            run.said, _ = run.communicate(timeout=120)
+        finally:
+            hold.unlink(missing_ok=True)
 
 
 def fits(place: Cluster) -> list[int]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +140,18 @@ class Workplace(Place):
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} gave {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    @contextlib.contextmanager
+    def begun(self, *command: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a command beside the body; its end is the body's end. It hears Ctrl-C, whoever runs the tests."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell's `&` ignores it
+        run = subprocess.Popen(command, cwd=self.folder, env=self.environment(), preexec_fn=hear, **pipes)
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.communicate()
 
     def snakemake(self, *words: str, check: bool = True) -> str:
         """Run Snakemake; returns what it printed."""

@@ -79,12 +79,11 @@ def test_jobs_run_and_one_that_needs_more_memory_gets_it(pbs: Workplace):
 
 def test_the_jobs_of_an_interrupted_run_are_deleted(pbs: Workplace):
     pbs.edit("-q workq", "-q stuck", "profiles/generic/config.yaml")
-    command = ["snakemake", *WORDS, "--", "tiny"]
-    with subprocess.Popen(command, cwd=pbs.folder, env=pbs.environment(), stderr=subprocess.PIPE, text=True) as run:
+    with pbs.begun("snakemake", *WORDS, "--", "tiny") as run:
         wait_for(pbs.folder / "queue/1.asked", run)
         time.sleep(2)  # it has asked for the state at least once
         run.send_signal(signal.SIGINT)
-        _, said = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=60)
     assert run.returncode, said
     assert "Traceback" not in said
     assert [path.name for path in pbs.folder.glob("queue/*.status")] == ["1.status"]
