@@ -17,6 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.results import collect
 from layerwise.results.published import verdicts
 from layerwise.results.study_results import StudyResults
+from layerwise.run import steps
 from layerwise.study import file as study_file
 from layerwise.study import works
 from layerwise.tables import published_rows
@@ -270,8 +271,10 @@ def test_verdicts_and_published_rows_are_those_of_the_fits_beside_them(name, tmp
     monkeypatch.chdir(ROOT)
     results = StudyResults(study_file.load(f"studies/{name}.yaml"))
     results.__dict__["fits"] = store.read_csv(ROOT / "results" / name / "fits.csv", ["digest"], collect.TEXT)
+    if results.study.counted:
+        results.__dict__["steps"] = store.read_csv(ROOT / "results" / name / "steps.csv", [], steps.TEXT)
     made = tmp_path / "a.csv"
-    store.write_csv(made, verdicts(results.study, results.fits, results.elsewhere))
+    store.write_csv(made, verdicts(results.study, results.fits, results.elsewhere, results.steps))
     assert made.read_text() == (ROOT / "results" / name / "verdicts.csv").read_text()
     for view in results.study.tables.values():
         if view.module == "published_rows":
