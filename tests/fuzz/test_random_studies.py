@@ -209,16 +209,17 @@ def test_any_bytes_are_refused(tmp_path_factory, content, kind):
 
 
 @FUZZ
-@given(st.dictionaries(st.sampled_from(["study", "seeds", "device", "data_root", "x"]), ODD, max_size=3))
+@given(st.dictionaries(st.sampled_from(["study", "seeds", "device", "data_root", "concurrent", "x"]), ODD, max_size=3))
 def test_any_configuration_is_taken_or_refused(tmp_path_factory, content):
     from layerwise.study.config import configured
 
-    taken, said = {"study", "seeds", "device", "data_root"}, ""
+    known = {"study", "seeds", "device", "data_root", "concurrent"}
+    taken, said = known, ""
     try:
         taken = set(configured(content, tmp_path_factory.getbasetemp() / "none.yaml"))
     except LayerwiseError as error:
         said = str(error)
-    assert taken == {"study", "seeds", "device", "data_root"}
+    assert taken == known
     assert "\n" not in said
 
 

@@ -105,7 +105,7 @@ def test_processes_give_the_bytes_of_one(place, whole):
 def test_who_ends_or_hangs_is_named_and_the_next_run_goes_on(place, whole, monkeypatch, name, who, how, then):
     fit = Together([place] * 3, *way(name, place), **SAVES, **(SOON if how == signal.SIGSTOP else {}))
     try:
-        until(lambda: len(list(place.rglob(".resume.partition*"))) == 6)
+        until(lambda: len(list(place.glob("results/t/networks/d/*/c/.resume.partition*"))) == 6)
         os.kill(fit.processes[who].pid, how)
         others = [n for n in range(3) if n != who]
         for n in others:
@@ -120,7 +120,7 @@ def test_who_ends_or_hangs_is_named_and_the_next_run_goes_on(place, whole, monke
         fit.kill()
         fit.end()
     assert not list(place.rglob("fit.json"))
-    assert len(list(place.rglob(".resume.partition*"))) == 6
+    assert len(list(place.glob("results/t/networks/d/*/c/.resume.partition*"))) == 6
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     if then == "turn":
         assert main(FIT) == 0

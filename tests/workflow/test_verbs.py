@@ -102,22 +102,22 @@ def test_an_interrupted_fit_goes_on_and_counts_its_seconds(lab, monkeypatch):
     want = (lab.node("mlp") / "segment.safetensors").read_bytes()
     lab.unfit("mlp")
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    epochs, whole = [], loop.Training._epoch
+    epochs, whole = [], loop.Training.epoch
 
     def interrupted(self, hooks):
         if len(epochs) == 1:
             raise KeyboardInterrupt
         epochs.append(1)
-        whole(self, hooks)
+        return whole(self, hooks)
 
-    monkeypatch.setattr(loop.Training, "_epoch", interrupted)
+    monkeypatch.setattr(loop.Training, "epoch", interrupted)
     said = lab("fit", "digits", "mlp")
     assert (said.status, said.err) == (130, "layerwise: stopped; run the same command again to go on\n")
     sidecar = lab.node("mlp") / ".resume.safetensors"
     assert sidecar.exists()
     assert not (lab.node("mlp") / "fit.json").exists()
     earlier = float(store.read_notes(sidecar)["seconds"])
-    monkeypatch.setattr(loop.Training, "_epoch", whole)
+    monkeypatch.setattr(loop.Training, "epoch", whole)
     assert f"{earlier:.2f} s of them before it was interrupted" in lab.must("fit", "digits", "mlp")
     record = json.loads((lab.node("mlp") / "fit.json").read_text())
     assert record["seconds_before_interruption"] == earlier

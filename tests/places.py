@@ -17,7 +17,7 @@ from pathlib import Path
 
 from layerwise import store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 TINY = """
 title: Tiny
