@@ -51,12 +51,16 @@ def test_threads_are_at_least_one():
         torch.set_num_threads(before)
 
 
+def block_of_128_mb() -> torch.Tensor:
+    """From the system itself: an allocator may have as much left of an earlier test, and then no peak shows."""
+    return torch.frombuffer(mmap.mmap(-1, 2**27), dtype=torch.uint8).fill_(1)
+
+
 def test_the_meter_reads_wall_seconds_and_the_peak():
     cpu = torch.device("cpu")
     with machine.metered(cpu) as reading:
         time.sleep(0.05)
-        # 128 MB from the system itself: an allocator may have as much left of an earlier test, and no peak shows
-        block = torch.frombuffer(mmap.mmap(-1, 2**27), dtype=torch.uint8).fill_(1)
+        block = block_of_128_mb()
         del block
     with machine.metered(cpu) as after:
         pass
@@ -71,7 +75,7 @@ def test_what_a_fit_left_in_a_circle_of_references_does_not_count_for_the_next()
     cpu = torch.device("cpu")
     machine.warm_up(cpu)
     with machine.metered(cpu) as reading:
-        circle = [torch.ones(2**25)]  # 128 MB
+        circle = [block_of_128_mb()]
         circle.append(circle)
         del circle
     with machine.metered(cpu) as after:
