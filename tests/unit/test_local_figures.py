@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from layerwise import figures
 from layerwise.errors import LayerwiseError
-from layerwise.figures import accuracy_memory, blocks
+from layerwise.figures import accuracy_memory, blocks, partition_epochs
 from layerwise.figures._style import new
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
@@ -30,17 +30,36 @@ TINY = {
     "segments": {
         "bp": {"method": "sgd", "layers": LAYERS, "epochs": 1, "batch": 20},
         "l<k>": {"method": "local", "layers": LAYERS, "epochs": [1], "batch": 20, "window": "<k>"},
+        "p": {
+            "method": "local",
+            "layers": LAYERS,
+            "epochs": [3],
+            "batch": 20,
+            "schedule": "concurrent",
+            "partitions": 3,
+            "filter": "kfilter",
+            "filter_k": 1,
+            "filter_share": 0.5,
+            "filter_from": 2,
+        },
         "r": {"method": "random", "layers": LAYERS[:3]},
         "tail": {"method": "sgd", "layers": LAYERS[3:], "epochs": 1},
     },
     "networks": {
-        "digits": {"bp": "backprop", "l1": "one by one", "l2": "two by two", "r/tail": "behind a random layer"},
-        "away": {"bp": "backprop", "l1": "one by one"},
+        "digits": {
+            "bp": "backprop",
+            "l1": "one by one",
+            "l2": "two by two",
+            "p": "at once",
+            "r/tail": "behind a random layer",
+        },
+        "away": {"bp": "backprop", "l1": "one by one", "p": "at once"},
     },
     "figures": {
         "blocks": {"dataset": "digits", "networks": ["l1", "l2"], "whole": "bp"},
         "front": {"figure": "accuracy_memory", "dataset": "digits", "networks": ["bp", "l1", "l2"]},
         "away": {"figure": "accuracy_memory", "dataset": "away"},
+        "epochs": {"figure": "partition_epochs", "networks": ["digits/p", "away/p"]},
     },
 }
 
@@ -112,6 +131,23 @@ def test_labels_keep_clear_of_each_other():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+@pytest.mark.parametrize("column", ["seconds", "samples"])
+def test_a_line_of_a_partition_has_its_seconds_and_samples_by_epoch(tiny, column):
+    module, options = opened(tiny, "epochs")
+    figure = module.draw(tiny, replace(options, column=column))
+    histories = [r["record"]["history"] for node, r in tiny.records.items() if node.path == "p"]
+    lines = figure.axes[0].get_lines()
+    assert len(lines) == 3
+    for part, drawn in enumerate(lines, 1):
+        own = [[row for row in rows if row["window"] == part] for rows in histories]
+        told = np.mean([[row.get(column, 60) for row in rows] for rows in own], axis=0)
+        np.testing.assert_allclose(drawn.get_ydata(), told)
+    if column == "samples":
+        assert [list(drawn.get_ydata()) for drawn in lines] == [[60] * 3, [60, 30, 30], [60, 30, 30]]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["not run"]
+    assert "Not run: away" in module.caption(tiny, options)
+
+
 def test_what_is_left_out_is_not_run(tiny):
     module, options = opened(tiny, "away")
     assert [text.get_text() for text in module.draw(tiny, options).axes[0].texts] == ["not run"]
@@ -124,6 +160,7 @@ def test_what_is_left_out_is_not_run(tiny):
         ("front", ("r/tail",), "digits/r/tail has no share of memory"),
         ("front", ("l9",), "is no network of"),
         ("blocks", ("bp",), "digits/bp has no valid_accuracy by block"),
+        ("epochs", ("digits/l1",), "digits/l1 has no partitions"),
     ],
 )
 def test_a_network_that_does_not_belong_there_is_one_line(tiny, name, networks, said):
@@ -132,4 +169,4 @@ def test_a_network_that_does_not_belong_there_is_one_line(tiny, name, networks, 
         module.draw(tiny, replace(options, networks=networks))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert module in (blocks, accuracy_memory)
+    assert module in (blocks, accuracy_memory, partition_epochs)

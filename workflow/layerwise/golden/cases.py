@@ -291,6 +291,7 @@ def _local() -> Iterator[Case]:
         robin,
         {**robin, "schedule": "random_robin", "rounds": 3},
         {**robin, "window": 2, "overlap": 1, "optimizer": "adamw"},
+        {**robin, "filter": "kfilter", "filter_from": 2, "filter_samples": 48, "filter_k": 2},
         {"epochs": (3, 1)},
         {"epochs_by_block": 1.6},
         {"decision": ("dense 5", "relu", "dense outputs")},

@@ -36,6 +36,10 @@ class MiniBatches(Protocol):
     def finite(self) -> bool:
         """Tell whether all samples and targets are finite."""
 
+    def counts(self) -> dict[str, int]:
+        """Return ``samples`` and ``steps`` of the last epoch, where epochs differ in them; else nothing."""
+        return {}
+
 
 class Batches:
     """Mini-batches of samples and targets. To iterate is to start an epoch.
@@ -83,6 +87,9 @@ class Batches:
     def finite(self) -> bool:
         """Tell whether all samples and targets are finite."""
         return bool(self.split.x.isfinite().all() and self.split.y.isfinite().all())
+
+    def counts(self) -> dict[str, int]:
+        return {}
 
 
 def batch_sizes(count: int, batch: int, least: int = 1) -> list[int]:

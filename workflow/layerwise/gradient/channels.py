@@ -241,5 +241,8 @@ class Arrivals:
             raise LayerwiseError("no sample came from the partition below in an epoch: filter fewer")
         self.saves, self._samples, self._steps = item.saves, samples, steps
 
+    def counts(self) -> dict[str, int]:
+        return {"samples": self._samples, "steps": self._steps}
+
     def finite(self) -> bool:
         return True  # a loss that is not finite comes of weights: the partition below has seen the samples

@@ -196,7 +196,7 @@ class Training:
             total += loss.detach() * len(x)
             self.watch(hooks, step)
             yield
-        return {"train_loss": total.item() / self.batches.samples}
+        return {"train_loss": total.item() / self.batches.samples, **self.batches.counts()}
 
     def _has_stalled(self) -> bool:
         best = self.best_epoch

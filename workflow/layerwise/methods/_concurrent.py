@@ -94,10 +94,8 @@ class ConcurrentTraining(LocalTraining):
         while not partitions[-1].done:
             for each, course in zip(partitions, courses, strict=True):
                 while each.can_go_on:
-                    begin = time.perf_counter()
-                    with each.own_generators(self.device):
+                    with each.at_work(), each.own_generators(self.device):
                         next(course, None)
-                    each.seconds += time.perf_counter() - begin
                     if each.below is None:
                         break
         for each, course in zip(partitions, courses, strict=True):
@@ -138,11 +136,15 @@ class ConcurrentTraining(LocalTraining):
         """Train the partition of this process beside those of the others."""
         begin, before = time.perf_counter(), mine.seconds
         ways = [mine.below, mine.above and mine.above.way]
-        course = mine.course(hooks, marks)
+
+        def clock() -> float:
+            waited = sum(way.waited for way in ways if isinstance(way, channels.Between))
+            return before + time.perf_counter() - begin - waited
+
+        mine.clock, course = clock, mine.course(hooks, marks)
         with group.at_work():
             for _ in course:
-                waited = sum(way.waited for way in ways if isinstance(way, channels.Between))
-                mine.seconds = before + time.perf_counter() - begin - waited
+                mine.seconds = clock()
                 group.stepped(len(mine.training.history), mine.steps)
                 group.check()
         if mine.above is not None:

@@ -155,7 +155,7 @@ class LocalTraining:
             "chosen": self.best().last,
             "history": history,
             "epochs": len(history),
-            "steps": sum(len(mine.training.history) * len(mine.inputs) for mine in self.windows),
+            "steps": sum(row.get("steps", len(mine.inputs)) for mine in self.windows for row in mine.training.history),
             "measures": {"peak_block": self.best().last, **largest},
         }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -34,7 +35,8 @@ class Partition:
         self.inputs: channels.Arrivals | None = None
         self.random: dict[str, Tensor] = {}
         self.marks = self.steps = self.images = 0
-        self.seconds = 0.0
+        self.seconds = self.began = 0.0  # at work, and when the epoch began
+        self.clock: Callable[[], float] = lambda: self.seconds
         module = self.training.module
         assert isinstance(module, nn.Sequential)
         self.body, self.exit = module[: len(window.trained)], module[len(window.trained) :]
@@ -74,6 +76,8 @@ class Partition:
             saves = self.inputs.saves if self.inputs is not None else marks.due()
             if self.above is not None:
                 self.above.end(saves, self.done)
+            training.history[-1]["seconds"] = round(self.clock() - self.began, 4)
+            self.began = self.clock()
             if saves:
                 self.marks += 1
                 with marks.unhurried():
@@ -103,8 +107,19 @@ class Partition:
         self.training.resume(tensors, notes)
         for name, value in notes["counts"].items():
             setattr(self, name, value)
+        self.began = self.seconds
 
     # ------------------------------------------------------------ in turn
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let the body count as seconds of this partition."""
+        before, begin = self.seconds, time.perf_counter()
+        self.clock = lambda: before + time.perf_counter() - begin
+        try:
+            yield
+        finally:
+            self.seconds = self.clock()
 
     @contextlib.contextmanager
     def own_generators(self, device: torch.device) -> Iterator[None]:

@@ -24,6 +24,7 @@ from layerwise.layers import build as layers
 from layerwise.layers import zoo
 from layerwise.methods import _decision, _refits
 from layerwise.methods._inputs import CHUNK, Inputs, Samples
+from layerwise.methods._sifted import Sifted
 
 
 @dataclass
@@ -172,7 +173,10 @@ class Builder:
         epochs = own * o.rounds
         parameters = [p for layer in parts for p in layer.parameters() if p.requires_grad]
         whole = self.module if self.cut is not None else module  # all partitions train on the same batches
-        inputs = self.samples.inputs(self.seed + 7919 * number, 2 if normalises(whole) else 1)
+        least = 2 if normalises(whole) else 1
+        inputs = self.samples.inputs(self.seed + 7919 * number, least)
+        if self.cut is None and o.filter != "none" and number >= o.filter_after:
+            inputs = Sifted(inputs, o, least)
         training = loop.Training(
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,
@@ -204,7 +208,9 @@ class Builder:
     def _prepare(
         self, module: nn.Sequential, inputs: Inputs, dropout: nn.Dropout | None, head: nn.Linear | None, epoch: int
     ) -> None:
-        """Set the dropout of an epoch's inputs, and refit a ridge head to the features as they are."""
+        """Set the filter and the dropout of an epoch's inputs, and refit a ridge head to the features as they are."""
+        if isinstance(inputs, Sifted):
+            inputs.epoch = epoch
         if dropout is not None:
             dropout.p = self.options.input_dropout * self.options.input_dropout_decay**epoch
         if head is not None:

@@ -56,12 +56,13 @@ class Options(Bounded):
     queue: Annotated[int, Ge(1)] = 2
     """Batches on their way from one partition to the next, at each end, at most. The bytes are the same."""
     filter: Literal["none", "kfilter", "loss"] = "none"
-    """What one partition leaves out of what it passes on: nothing; samples whose `filter_k` nearest neighbours, itself
-    the first, are all of their class; or those with the lowest loss of its own decision block."""
+    """What is left out of the samples, anew in each epoch: nothing; those whose `filter_k` nearest neighbours, itself
+    the first, are all of their class; or, of partitions, those with the lowest loss of a partition's own decision
+    block. One partition leaves them out of what it passes on; of windows, each above the first ones its own."""
     filter_after: Annotated[int, Ge(1)] = 1
-    """The partition that filters, from 1; those above it see fewer samples."""
+    """The partition that filters, from 1: those above it see fewer samples. Or the windows that are not filtered."""
     filter_from: Annotated[int, Ge(1)] = 31
-    """First epoch that is filtered."""
+    """First epoch that is filtered, of each window its own."""
     filter_share: Annotated[float, Gt(0), Lt(1)] | None = None
     """Share of the samples that goes, of a kfilter at most; if not given, 0.6 of a kfilter and 0.25 of a loss."""
     filter_k: Annotated[int, Ge(1)] = 10
@@ -149,9 +150,11 @@ class Options(Bounded):
 
     def _check_partitions(self) -> None:
         if self.schedule != "concurrent":
-            for name in ("partitions", "cut", "queue", "filter"):
+            for name in ("partitions", "cut", "queue"):
                 if getattr(self, name) != getattr(type(self), name):
                     raise LayerwiseError(f"option {name!r} is for a schedule concurrent, not {self.schedule}")
+            if self.filter == "loss":
+                raise LayerwiseError(f"filter: loss is for a schedule concurrent, not {self.schedule}: say kfilter")
             return
         if self.filter != "none" and self.filter_after >= self.partitions:
             raise LayerwiseError(
