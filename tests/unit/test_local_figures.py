@@ -15,6 +15,7 @@ from layerwise.figures import accuracy_memory, blocks, partition_epochs
 from layerwise.figures._style import new
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
+from layerwise.tables import partitions
 
 LAYERS = ["conv 3 4 pad 1", "relu", "maxpool 2", "conv 3 4 pad 1", "relu", "dense 6", "relu", "dense outputs"]
 TINY = {
@@ -129,6 +130,19 @@ def test_labels_keep_clear_of_each_other():
     figure.canvas.draw()
     boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the lines that lead to them
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_table_of_partitions_has_a_row_each_with_what_it_saw(tiny):
+    options = partitions.Options(("digits/p", "away/p"))
+    table = partitions.make(tiny, options)
+    assert list(table["partition"]) == [1, 2, 3]
+    assert list(table["samples_percent"]) == pytest.approx([100, 100 * 120 / 180, 100 * 120 / 180])
+    assert table["work_percent"].sum() == pytest.approx(100)
+    record = next(r["record"] for node, r in tiny.records.items() if node.path == "p")
+    assert list(table["blocks"]) == [f"{b['first']} to {b['last']}" for b in record["blocks"]]
+    assert "Source: results/tinylocal" in partitions.caption(tiny, options)
+    with pytest.raises(LayerwiseError, match="table partitions: digits/l1 has no partitions: name networks"):
+        partitions.make(tiny, partitions.Options(("digits/l1",)))
 
 
 @pytest.mark.parametrize("column", ["seconds", "samples"])
