@@ -18,6 +18,7 @@ import pytest
 
 from layerwise import store
 from layerwise.datasets import _idx
+from layerwise.datasets import torchvision as source_file
 from layerwise.errors import LayerwiseError
 from layerwise.preparation.options import split_options
 from layerwise.preparation.prepare import prepare
@@ -104,25 +105,45 @@ def test_only_what_is_missing_is_downloaded(mnist):
     assert lost.exists()
 
 
+PLANES = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)  # as the files of CIFAR have them
+
+
+def put(folder, name, content):
+    """Write a file of CIFAR, and return its name and its md5."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(pickle.dumps(content))
+    return [name, md5((folder / name).read_bytes())]
+
+
 def test_cifar_images_come_channels_first(tmp_path, monkeypatch):
     kind = vision.CIFAR10
-    folder = tmp_path / kind.base_folder
-    folder.mkdir()
-    planes = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)  # as the files have them
-
-    def put(name, content):
-        (folder / name).write_bytes(pickle.dumps(content))
-        return [name, md5((folder / name).read_bytes())]
-
+    folder, planes = tmp_path / kind.base_folder, PLANES
     rows = {"data": planes.reshape(20, -1), "labels": [i % 10 for i in range(20)]}
-    monkeypatch.setattr(kind, "train_list", [put("data_batch_1", rows)])
-    monkeypatch.setattr(kind, "test_list", [put("test_batch", {**rows, "data": 255 - rows["data"]})])
-    meta = put("batches.meta", {"label_names": list("abcdefghij")})
+    monkeypatch.setattr(kind, "train_list", [put(folder, "data_batch_1", rows)])
+    monkeypatch.setattr(kind, "test_list", [put(folder, "test_batch", {**rows, "data": 255 - rows["data"]})])
+    meta = put(folder, "batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(kind, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
     tensors, record = load("torchvision", tmp_path, name="CIFAR10", download=False)
     np.testing.assert_array_equal(tensors["train"]["x"].numpy(), planes)
     assert tensors["test"]["y"].tolist() == rows["labels"]
     assert record["task"]["classes"] == tuple("abcdefghij")
+
+
+def test_a_known_copy_passes_with_a_note_and_no_other_does(tmp_path, monkeypatch):
+    kind = vision.CIFAR100
+    folder = tmp_path / kind.base_folder
+    rows = {"data": PLANES.reshape(20, -1), "fine_labels": [i % 10 for i in range(20)]}
+    meta = put(folder, "meta", {"fine_label_names": list("abcdefghij")})
+    monkeypatch.setattr(kind, "meta", {"filename": meta[0], "key": "fine_label_names", "md5": meta[1]})
+    made = dict([put(folder, "train", rows), put(folder, "test", {**rows, "data": 255 - rows["data"]})])
+    refused("CIFAR100: .*train: damaged", load, "torchvision", tmp_path, name="CIFAR100", download=False)
+    monkeypatch.setattr(source_file, "COPIES", {"CIFAR100": ("two images may have changed places", made)})
+    tensors, record = load("torchvision", tmp_path, name="CIFAR100", download=False)
+    np.testing.assert_array_equal(tensors["train"]["x"].numpy(), PLANES)
+    assert record["notes"] == {"name": "CIFAR100", "copy": "two images may have changed places"}
+    monkeypatch.setattr(kind, "train_list", [["train", made["train"]]])  # the published files come first
+    monkeypatch.setattr(kind, "test_list", [["test", made["test"]]])
+    assert load("torchvision", tmp_path, name="CIFAR100", download=False)[1]["notes"] == {"name": "CIFAR100"}
 
 
 def test_svhn_counts_its_digit_zero_as_zero(tmp_path, monkeypatch):
@@ -279,13 +300,20 @@ def real(name, folder):
 
 @pytest.mark.parametrize(
     ("name", "root"),
-    [real("MNIST", "MNIST/raw"), real("FashionMNIST", "FashionMNIST/raw"), real("CIFAR10", "cifar-10-batches-py")],
+    [
+        real("MNIST", "MNIST/raw"),
+        real("FashionMNIST", "FashionMNIST/raw"),
+        real("CIFAR10", "cifar-10-batches-py"),
+        real("CIFAR100", "cifar-100-python"),
+    ],
 )
+@pytest.mark.filterwarnings("ignore:source 'torchvision'. 10 of 10000 test samples")  # so it is in CIFAR-100
 def test_published_sets_have_their_published_counts_and_moments(name, root):
     known = {
         "MNIST": (60000, 0.1307, 0.3081),
         "FashionMNIST": (60000, 0.2860, 0.3530),
         "CIFAR10": (50000, 0.4734, 0.2516),
+        "CIFAR100": (50000, 0.4782, 0.2682),
     }
     tensors, record = load("torchvision", root, name=name, standardise="global", download=False)
     total, mean, deviation = known[name]
