@@ -21,7 +21,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient.partners import TICK, Group
 
 TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8)
-HEADER = 16  # numbers before the tensors of a message
+HEADER = 17  # numbers before the tensors of a message
 MOST_DIMS = 5
 
 
@@ -35,11 +35,14 @@ class Message:
         Features, images with the channels last, and targets; None at the end of an epoch.
     saves
         At the end of an epoch: all partitions save their state there.
+    rows
+        Of the batch of which these are a share; 0 where they are all of it.
     """
 
     z: Tensor | None = None
     t: Tensor | None = None
     saves: bool = False
+    rows: int = 0
 
 
 def message(z: Tensor, t: Tensor) -> Message:
@@ -188,10 +191,10 @@ class Network:
     def send(self, to: int, name: str, number: int, item: Message, most: int) -> None:
         tensors = [] if item.z is None or item.t is None else [item.z.cpu(), item.t.cpu()]
         head = torch.zeros(HEADER, dtype=torch.int64)
-        head[0], head[1] = len(tensors), item.saves
+        head[0], head[1], head[2] = len(tensors), item.saves, item.rows
         for place, tensor in enumerate(tensors):
             dims = [TYPES.index(tensor.dtype), tensor.dim(), *tensor.shape]
-            head[2 + 7 * place : 2 + 7 * place + len(dims)] = torch.tensor(dims)
+            head[3 + 7 * place : 3 + 7 * place + len(dims)] = torch.tensor(dims)
         for tensor in (head, *tensors):
             distributed.send(tensor, to)
 
@@ -200,11 +203,11 @@ class Network:
         distributed.recv(head, of)
         tensors = []
         for place in range(int(head[0])):
-            kind, dims, *shape = head[2 + 7 * place : 9 + 7 * place].tolist()
+            kind, dims, *shape = head[3 + 7 * place : 10 + 7 * place].tolist()
             tensors.append(torch.empty(shape[:dims], dtype=TYPES[kind]))
             distributed.recv(tensors[-1], of)
         z, t = tensors or (None, None)
-        return Message(z, t, bool(head[1]))
+        return Message(z, t, bool(head[1]), int(head[2]))
 
     def close(self) -> None:
         """The group of torch.distributed is left by who joined it."""
@@ -212,6 +215,8 @@ class Network:
 
 class Arrivals:
     """The mini-batches of a partition: those that come from the one below, up to the end of an epoch.
+
+    `samples` are those of whole batches, also where a share of each comes.
 
     Attributes
     ----------
@@ -235,7 +240,7 @@ class Arrivals:
         samples = steps = 0
         while (item := self.way.get()).z is not None:
             z, t = given(item, self.like)
-            samples, steps = samples + len(z), steps + 1
+            samples, steps = samples + (item.rows or len(z)), steps + 1
             yield z, t
         if not samples:
             raise LayerwiseError("no sample came from the partition below in an epoch: filter fewer")

@@ -1,0 +1,203 @@
+"""The processes of one partition: each takes its share of every batch, and all take the step of the whole batch.
+
+The gradients of a step travel once, put together in one tensor, by the ways of batches: so a folder does where there is
+no network, who ends or hangs is seen as in any other wait, and the sum is the same bytes by every way. Hooks that send
+some gradients while others are computed, as of torch's DistributedDataParallel, would hide a part of that time; they
+need torch.distributed, and a second way to see who is lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, distributed
+
+from layerwise.gradient import channels
+from layerwise.gradient.allocation import Share
+from layerwise.gradient.batches import MiniBatches
+from layerwise.gradient.channels import Between, Message
+from layerwise.gradient.exchange import seed_of
+from layerwise.gradient.partners import Group
+
+LOOK = 1e-4  # seconds between two looks at a sum on GPUs
+
+
+class Team:
+    """The processes of a partition, as one of them sees them.
+
+    Parameters
+    ----------
+    group
+        All processes of the fit.
+    seed
+        Of what the partition draws at random.
+
+    Attributes
+    ----------
+    rows
+        Of the batch in training, of which each process has its share.
+    """
+
+    def __init__(self, group: Group, seed: int) -> None:
+        self.group, self.seed, self.rows = group, seed, 0
+        ranks = group.allocation.ranks(group.partition)
+        self.share = Share(group.rank - ranks.start, len(ranks))
+        name, others = f"sums {group.fits}", {i: rank for i, rank in enumerate(ranks) if rank != group.rank}
+        self._to = {i: channels.to(group, rank, name, 2) for i, rank in others.items()}
+        self._of = {i: channels.of(group, rank, name, 2, 1) for i, rank in others.items()}
+
+    @property
+    def first(self) -> bool:
+        """Whether this process saves and sends weights for all."""
+        return not self.share.index
+
+    @property
+    def several(self) -> bool:
+        return self.share.size > 1
+
+    def begin(self, epoch: int) -> None:
+        """Let layers draw otherwise than in the first process: anew in every epoch, so that nothing of it is saved."""
+        if not self.first:
+            torch.manual_seed(seed_of(self.seed, self.group.partition, self.share.index, epoch))
+
+    def total(self, mine: Tensor) -> Tensor:
+        """Return the sum over the processes of a vector ``(n,)``, to all the same bytes.
+
+        Each sums a piece of it, in the order of the processes, and sends it to the others.
+        """
+        if self.group.nccl is not None:
+            return self._on_gpus(mine)
+        pieces, index, size = mine.tensor_split(self.share.size), self.share.index, self.share.size
+        for other, way in self._to.items():
+            way.put(Message(pieces[other], mine[:0]))
+        summed = functools.reduce(torch.add, (self._piece(i, pieces[index]) for i in range(size)))
+        for way in self._to.values():
+            way.put(Message(summed, mine[:0]))
+        return torch.cat([self._piece(i, summed) for i in range(size)])
+
+    def _piece(self, of: int, mine: Tensor) -> Tensor:
+        if of == self.share.index:
+            return mine
+        z = self._of[of].get().z
+        assert z is not None
+        return z.to(mine.device)
+
+    def _on_gpus(self, mine: Tensor) -> Tensor:
+        """Add up by NCCL. Who waits for it looks at the others, for NCCL itself does not see that one has ended."""
+        work = distributed.all_reduce(mine, group=self.group.nccl, async_op=True)
+        assert work is not None
+        with self.group.waiting():
+            while not work.is_completed():
+                self.group.check()
+                time.sleep(LOOK)
+        work.wait()
+        return mine
+
+    def step_together(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let every step of an optimiser be by the gradient of the whole batch, whose loss is a mean over its rows."""
+        optimizer.register_step_pre_hook(lambda *_: self._average(optimizer))
+
+    @torch.no_grad()
+    def _average(self, optimizer: torch.optim.Optimizer) -> None:
+        weights = [weight for some in optimizer.param_groups for weight in some["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        rows = self.share.of(self.rows)
+        mine = torch.cat([gradient.reshape(-1) for gradient in gradients]) * ((rows.stop - rows.start) / self.rows)
+        summed = self.total(mine).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, summed, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def close(self) -> None:
+        for way in self._to.values():
+            way.put(Message())
+            way.close()
+        for way in self._of.values():
+            way.get()
+
+
+class Shares:
+    """The `MiniBatches` of a process that sees the samples: its rows of each batch, drawn as one process draws it."""
+
+    def __init__(self, whole: MiniBatches, team: Team) -> None:
+        self.whole, self.team, self.generator = whole, team, whole.generator
+
+    @property
+    def samples(self) -> int:
+        return self.whole.samples
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, t in self.whole:
+            self.team.rows = len(x)
+            rows = self.team.share.of(len(x))
+            yield x[rows], t[rows]
+
+    def finite(self) -> bool:
+        return self.whole.finite()
+
+
+class Ways:
+    """The `channels.Way` of a process to those of the partition above or below that have rows of its batches.
+
+    Parameters
+    ----------
+    ways
+        By what the process at the other end takes of a batch, in the order of its rows.
+    """
+
+    def __init__(self, team: Team, ways: dict[Share, Between]) -> None:
+        self.team, self.ways = team, ways
+
+    @property
+    def waited(self) -> float:
+        return sum(way.waited for way in self.ways.values())
+
+    def put(self, item: Message) -> None:
+        """Send each its rows of what this process has of a batch."""
+        team = self.team
+        for share, way in self.ways.items():
+            if item.z is None or item.t is None:
+                way.put(item)
+                continue
+            # One process alone may have put its batches together anew, by a filter: they are not those in training.
+            rows = team.rows if team.several else len(item.z)
+            part = team.share.common(share, rows)
+            way.put(Message(item.z[part], item.t[part], rows=rows))
+
+    def get(self) -> Message:
+        """Return the rows of a batch that this process takes."""
+        items = [way.get() for way in self.ways.values()]
+        z, t = ([part for item in items if (part := getattr(item, name)) is not None] for name in "zt")
+        if not z:
+            return items[0]
+        self.team.rows = items[0].rows
+        return Message(torch.cat(z), torch.cat(t), rows=items[0].rows)
+
+    def close(self) -> None:
+        for way in self.ways.values():
+            way.close()
+
+
+def above(team: Team, name: str, most: int) -> Ways:
+    """Return the ways to the processes of the partition above."""
+    group = team.group
+    return Ways(team, {s: channels.to(group, other, name, most) for s, other in _beside(team, group.partition + 1)})
+
+
+def below(team: Team, name: str, most: int, ends: int) -> Ways:
+    """Return the ways from the processes of the partition below, up to so many ends of epochs."""
+    group = team.group
+    found = _beside(team, group.partition - 1)
+    return Ways(team, {s: channels.of(group, other, name, most, ends) for s, other in found})
+
+
+def _beside(team: Team, partition: int) -> list[tuple[Share, int]]:
+    """Return the processes of another partition that have rows in common with this one, and what they take."""
+    ranks = team.group.allocation.ranks(partition)
+    shares = [(Share(i, len(ranks)), rank) for i, rank in enumerate(ranks)]
+    return [(share, rank) for share, rank in shares if share.meets(team.share)]
