@@ -7,15 +7,20 @@ deleted by who has read it. Each run has a folder of its own, which goes with pr
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.allocation import Allocation
@@ -91,6 +96,13 @@ class Folder:
             notes = opened.metadata()
         (self.path / file).unlink()
         return Message(tensors.get("z"), tensors.get("t"), notes["saves"] == "True", int(notes["rows"]))
+
+    def total(self, ranks: Sequence[int], name: str, number: int, mine: Tensor) -> Tensor:
+        others = [rank for rank in ranks if rank != self.rank]
+        for rank in others:
+            self.send(rank, name, number, Message(mine, mine[:0]), 2)
+        parts: dict[int, Any] = {rank: self.receive(rank, name, number).z for rank in others} | {self.rank: mine.cpu()}
+        return functools.reduce(torch.add, (parts[rank] for rank in ranks)).to(mine.device)
 
     def close(self) -> None:
         if self.rank == 0:

@@ -63,12 +63,10 @@ class Group:
         Reaches all of them.
     transport
         Carries batches between two of them (`channels.Transport`).
-    nccl
-        Group of torch.distributed that adds up the gradients of this partition on GPUs; None where `transport` does.
     """
 
-    def __init__(self, rank: int, allocation: Allocation, store: Store, transport: Any, nccl: Any = None) -> None:
-        self.rank, self.allocation, self.store, self.transport, self.nccl = rank, allocation, store, transport, nccl
+    def __init__(self, rank: int, allocation: Allocation, store: Store, transport: Any) -> None:
+        self.rank, self.allocation, self.store, self.transport = rank, allocation, store, transport
         self.size, self.partition = allocation.processes, allocation.partition_of(rank)
         self.fits = 0  # that were begun: their batches do not mix
         self._questions = self._epoch = self._step = 0

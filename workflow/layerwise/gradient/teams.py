@@ -1,19 +1,18 @@
 """The processes of one partition: each takes its share of every batch, and all take the step of the whole batch.
 
-The gradients of a step travel once, put together in one tensor, by the ways of batches: so a folder does where there is
-no network, who ends or hangs is seen as in any other wait, and the sum is the same bytes by every way. Hooks that send
-some gradients while others are computed, as of torch's DistributedDataParallel, would hide a part of that time; they
-need torch.distributed, and a second way to see who is lost.
+The gradients of a step are summed once, put together in one tensor, by whatever carries batches: so a folder does where
+there is no network, who ends or hangs is seen as in any other wait, and the sum is the same bytes by every way. Hooks
+that send some gradients while others are computed, as of torch's DistributedDataParallel, would hide a part of that
+time; they need torch.distributed, and a second way to see who is lost.
 """
 
 from __future__ import annotations
 
-import functools
-import time
+import queue
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from layerwise.gradient import channels
 from layerwise.gradient.allocation import Share
@@ -21,8 +20,6 @@ from layerwise.gradient.batches import MiniBatches
 from layerwise.gradient.channels import Between, Message
 from layerwise.gradient.exchange import seed_of
 from layerwise.gradient.partners import Group
-
-LOOK = 1e-4  # seconds between two looks at a sum on GPUs
 
 
 class Team:
@@ -45,9 +42,9 @@ class Team:
         self.group, self.seed, self.rows = group, seed, 0
         ranks = group.allocation.ranks(group.partition)
         self.share = Share(group.rank - ranks.start, len(ranks))
-        name, others = f"sums {group.fits}", {i: rank for i, rank in enumerate(ranks) if rank != group.rank}
-        self._to = {i: channels.to(group, rank, name, 2) for i, rank in others.items()}
-        self._of = {i: channels.of(group, rank, name, 2, 1) for i, rank in others.items()}
+        self._totals: queue.SimpleQueue[Tensor] = queue.SimpleQueue()
+        total, name = group.transport.total, f"sums {group.fits}"
+        self._way = Between(group, lambda number, mine: self._totals.put(total(ranks, name, number, mine)), 1)
 
     @property
     def first(self) -> bool:
@@ -64,37 +61,10 @@ class Team:
             torch.manual_seed(seed_of(self.seed, self.group.partition, self.share.index, epoch))
 
     def total(self, mine: Tensor) -> Tensor:
-        """Return the sum over the processes of a vector ``(n,)``, to all the same bytes.
-
-        Each sums a piece of it, in the order of the processes, and sends it to the others.
-        """
-        if self.group.nccl is not None:
-            return self._on_gpus(mine)
-        pieces, index, size = mine.tensor_split(self.share.size), self.share.index, self.share.size
-        for other, way in self._to.items():
-            way.put(Message(pieces[other], mine[:0]))
-        summed = functools.reduce(torch.add, (self._piece(i, pieces[index]) for i in range(size)))
-        for way in self._to.values():
-            way.put(Message(summed, mine[:0]))
-        return torch.cat([self._piece(i, summed) for i in range(size)])
-
-    def _piece(self, of: int, mine: Tensor) -> Tensor:
-        if of == self.share.index:
-            return mine
-        z = self._of[of].get().z
-        assert z is not None
-        return z.to(mine.device)
-
-    def _on_gpus(self, mine: Tensor) -> Tensor:
-        """Add up by NCCL. Who waits for it looks at the others, for NCCL itself does not see that one has ended."""
-        work = distributed.all_reduce(mine, group=self.group.nccl, async_op=True)
-        assert work is not None
-        with self.group.waiting():
-            while not work.is_completed():
-                self.group.check()
-                time.sleep(LOOK)
-        work.wait()
-        return mine
+        """Return the sum over the processes of a vector ``(n,)``, to all the same bytes."""
+        self._way.put(mine)
+        self._way.settle()
+        return self._totals.get()
 
     def step_together(self, optimizer: torch.optim.Optimizer) -> None:
         """Let every step of an optimiser be by the gradient of the whole batch, whose loss is a mean over its rows."""
@@ -111,11 +81,7 @@ class Team:
             gradient.copy_(part.view(gradient.shape))
 
     def close(self) -> None:
-        for way in self._to.values():
-            way.put(Message())
-            way.close()
-        for way in self._of.values():
-            way.get()
+        self._way.close()
 
 
 class Shares:

@@ -74,26 +74,28 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
     group = distributed.PrefixStore("group", store)
     distributed.init_process_group(backend, store=group, rank=rank, world_size=world)
     if allocation is not None:
-        own, nccl = distributed.PrefixStore("partners", store), _on_gpus(on, allocation, rank)
-        partners.join(partners.Group(rank, allocation, own, Network(), nccl))
+        own = distributed.PrefixStore("partners", store)
+        partners.join(partners.Group(rank, allocation, own, Network(_by_nccl(on, allocation, rank))))
 
 
-def _on_gpus(on: torch.device, allocation: Allocation, rank: int) -> Any:
-    """Return what adds up gradients of this process's partition by NCCL, where each process has a GPU of its own.
+def _by_nccl(on: torch.device, allocation: Allocation, rank: int) -> Any:
+    """Return what adds up the gradients of this process's partition by NCCL, where each process has a GPU of its own.
 
     Batches go through gloo all the same: to send them by NCCL from the threads that carry them would be to use several
-    of its communicators on a GPU at once, which may hang.
+    of its communicators on one GPU at once, which may hang.
     """
-    if on.type != "cuda" or not distributed.is_nccl_available() or max(allocation.sizes) == 1:
+    if max(allocation.sizes) == 1 or on.type != "cuda" or not (distributed.is_nccl_available() and _own_gpus()):
         return None
-    gpus: list[str] = [""] * allocation.processes
+    every = [allocation.ranks(n) for n in range(len(allocation.sizes))]
+    teams = [distributed.new_group(list(ranks), backend="nccl") for ranks in every]  # each process makes all
+    return teams[allocation.partition_of(rank)]
+
+
+def _own_gpus() -> bool:
+    """Tell whether each process has a GPU of its own."""
+    gpus = [""] * distributed.get_world_size()
     distributed.all_gather_object(gpus, str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid))
-    if len(set(gpus)) < len(gpus):
-        return None
-    partitions = range(len(allocation.sizes))
-    wait = datetime.timedelta(seconds=WAIT)
-    groups = [distributed.new_group(allocation.ranks(n), wait, backend="nccl") for n in partitions]  # by all, of all
-    return groups[allocation.partition_of(rank)]
+    return len(set(gpus)) == len(gpus)
 
 
 def _meet(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path) -> None:
