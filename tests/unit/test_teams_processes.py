@@ -6,13 +6,16 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from test_concurrent_processes import SAVES, until
 from together import Together, over_network
 
 from layerwise.__main__ import main
+from layerwise.gradient.allocation import Allocation
 from layerwise.run import processes
 
 STUDY = """
@@ -20,7 +23,7 @@ title: t
 seeds: 2
 datasets: {d: {source: digits, subset: 130, test_subset: 50, valid: 20}}
 segments:
-  plain: {method: local, schedule: concurrent, partitions: 2, allocation: [2, 1], epochs: [4], batch: 16, crop: false,
+  plain: {method: local, schedule: concurrent, partitions: 2, allocation: [2, 1], epochs: [2], batch: 16, crop: false,
       augment: [flip], optimizer: adamw,
       layers: [conv 3 4 pad 1, relu, maxpool 2, conv 3 6 pad 1, relu, dense 12, relu, dense outputs]}
   odd: {method: local, schedule: concurrent, partitions: 2, allocation: [3, 2], epochs: [2], batch: 16, crop: false,
@@ -129,3 +132,41 @@ def test_another_number_of_processes_is_one_line(place, monkeypatch, capfd):
     said = capfd.readouterr().err
     assert "WORLD_SIZE=2, and the segment has an allocation of [2, 1]: start 3 processes, or, to fit alone" in said
     assert said.count("\n") == 1
+
+
+# ------------------------------------------------------------ sums on GPUs
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "sizes", "team"),
+    [
+        ("cuda", ["a", "b", "c"], (2, 1), [0, 1]),
+        ("cuda", ["a", "b", "a"], (2, 1), None),  # two share a GPU
+        ("cuda", ["a", "b"], (1, 1), None),  # nothing is summed
+        ("cpu", ["a", "b", "c"], (2, 1), None),
+    ],
+)
+def test_sums_are_by_nccl_where_each_process_has_a_gpu(monkeypatch, device, gpus, sizes, team):
+    def gathered(into, mine):
+        assert mine == gpus[1]
+        into[:] = gpus
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid=gpus[1]))
+    monkeypatch.setattr(processes.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(processes.distributed, "get_world_size", lambda: len(gpus))
+    monkeypatch.setattr(processes.distributed, "all_gather_object", gathered)
+    monkeypatch.setattr(processes.distributed, "new_group", lambda ranks, backend: (ranks, backend))
+    found = processes._by_nccl(torch.device(device), Allocation(sizes), 1)
+    assert found == (team and (team, "nccl"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 3, reason="no three GPUs that torch can use are here")
+def test_on_gpus_of_their_own_they_take_the_steps_of_one_process(place):
+    command = ["cuda" if word == "cpu" else word for word in words("plain")]
+    started = Together([place] * 3, command, over_network(3))
+    assert started.end() == [0] * 3, [started.said(n) for n in range(3)]
+    found = taken(place)
+    assert main(command) == 0
+    assert all((found[name] - weight).abs().max() < 1e-4 for name, weight in taken(place).items())

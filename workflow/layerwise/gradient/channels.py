@@ -230,7 +230,7 @@ class Network:
         return Message(z, t, bool(head[1]), int(head[2]))
 
     def total(self, ranks: Sequence[int], name: str, number: int, mine: Tensor) -> Tensor:
-        """Each process sums a piece, and sends it to the others: as fast as all-reduce, which has an order of its own."""
+        """Let each process sum a piece and send it to the others, as all-reduce does in an order of its own."""
         if self.nccl is not None:
             return self._on_gpus(mine)
         at, vector = ranks.index(distributed.get_rank()), mine.cpu()
