@@ -134,6 +134,16 @@ def test_another_number_of_processes_is_one_line(place, monkeypatch, capfd):
     assert said.count("\n") == 1
 
 
+def test_spread_starts_as_many_as_are_allocated(place, monkeypatch):
+    def execv(program, words):
+        assert words[words.index("--nproc-per-node") + 1] == "5"
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", execv)
+    with pytest.raises(SystemExit):
+        main([*words("odd"), "--spread"])
+
+
 # ------------------------------------------------------------ sums on GPUs
 
 

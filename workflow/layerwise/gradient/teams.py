@@ -138,11 +138,11 @@ class Ways:
     def get(self) -> Message:
         """Return the rows of a batch that this process takes."""
         items = [way.get() for way in self.ways.values()]
-        z, t = ([part for item in items if (part := getattr(item, name)) is not None] for name in "zt")
-        if not z:
+        self.team.rows = rows = items[0].rows
+        if len(items) == 1 or items[0].z is None:
             return items[0]
-        self.team.rows = items[0].rows
-        return Message(torch.cat(z), torch.cat(t), rows=items[0].rows)
+        z, t = ([part for item in items if (part := getattr(item, name)) is not None] for name in "zt")
+        return Message(torch.cat(z), torch.cat(t), rows=rows)
 
     def close(self) -> None:
         for way in self.ways.values():

@@ -44,8 +44,8 @@ class ConcurrentTraining(LocalTraining):
         self.device = samples.sample.device
         if self.group is not None and self.group.allocation.sizes != options.teams:
             raise LayerwiseError(
-                f"method 'local': {options.partitions} partitions, trained by {list(options.teams)} processes, and "
-                f"{self.group.size} processes: start as many as these are, or one for all"
+                f"method 'local': partitions take {list(options.teams)} processes, and {self.group.size} were started: "
+                f"start {options.processes}, or one for all"
             )
         self.plan = _cut.plan(module, samples, options, seed, hooks, self.group)
         super().__init__(module, samples, options, seed, self.plan["cut"])
@@ -174,11 +174,9 @@ class ConcurrentTraining(LocalTraining):
                 "seconds": round(counts["seconds"], 4),
                 "images_per_second": round(counts["images"] / counts["seconds"], 2) if counts["seconds"] else None,
             }
-        if group is None:
+        if group is None or not partitions[0].first:
             return
         name = f"weights {group.fits}"
-        if not partitions[0].first:
-            return
         if group.rank:
             state = save({k: v.contiguous() for k, v in partitions[0].training.module.state_dict().items()})
             way = channels.to(group, 0, name, 1)
