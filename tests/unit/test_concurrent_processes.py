@@ -159,7 +159,7 @@ def test_who_does_not_come_is_named(place):
     words, variables = way("network", place)
     fit = Together([place] * 2, words, variables, **{"layerwise.run.processes.WAIT": 1.5})
     assert fit.end() == [2, 2]
-    assert "process 2 did not come within" in fit.said(0)
+    assert "process 2 (partition 3) did not come within" in fit.said(0)
 
 
 @pytest.mark.parametrize(

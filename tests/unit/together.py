@@ -44,7 +44,9 @@ class Together:
     def __init__(self, places: list[Path], words: list[str], variables: dict[str, str], **constants: float) -> None:
         self.outs = [place.parent / f"{place.name}-said-{n}.txt" for n, place in enumerate(places)]
         self.processes = [
-            SERVER.Process(target=work, args=(place, out, words, {**variables, "RANK": str(n)}, constants))
+            SERVER.Process(
+                target=work, args=(place, out, words, {**variables, "RANK": str(n), "LOCAL_RANK": str(n)}, constants)
+            )
             for n, (place, out) in enumerate(zip(places, self.outs, strict=True))
         ]
         for process in self.processes:

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
                 )
             elif word == "--spread":
                 p.add_argument(
-                    word, action="store_true", help="partitions by a process each, which torchrun starts here"
+                    word, action="store_true", help="partitions by processes of their own, which torchrun starts here"
                 )
             elif word == "--through":
                 text = "shared by the processes of partitions (RANK, WORLD_SIZE) that have no network between them"
@@ -220,7 +220,7 @@ def _fit(args: argparse.Namespace) -> None:
 
 
 def _spread(args: argparse.Namespace) -> None:
-    """Go on as torchrun, with a process for each partition of the segment, if it has several and this is the first."""
+    """Go on as torchrun, with the processes of the segment's partitions, if it has several and this is the first."""
     plan = _plan(args)
     plan.demand(args.dataset, args.path)
     count = getattr(plan.segment(args.path).options, "processes", 1)

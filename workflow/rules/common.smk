@@ -119,7 +119,7 @@ def fitted(wildcards):
 
 @said
 def processes(wildcards):
-    """How many processes share the fit of a node: one for each partition of its segment, where these are spread."""
+    """How many processes share the fit of a node: those of all partitions of its segment, where these are spread."""
     options = known(wildcards).segment(wildcards.path).options
     return getattr(options, "processes", 1) if SPREAD else 1
 

@@ -6,11 +6,12 @@ long nor fills the memory: the weights are the same bytes. Messages say their ow
 
 from __future__ import annotations
 
+import functools
 import queue as queues
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +22,8 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient.partners import TICK, Group
 
 TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8)
-HEADER = 16  # numbers before the tensors of a message
+LOOK = 1e-4  # seconds between two looks at a sum on GPUs
+HEADER = 17  # numbers before the tensors of a message
 MOST_DIMS = 5
 
 
@@ -35,11 +37,14 @@ class Message:
         Features, images with the channels last, and targets; None at the end of an epoch.
     saves
         At the end of an epoch: all partitions save their state there.
+    rows
+        Of the batch of which these are a share; 0 where they are all of it.
     """
 
     z: Tensor | None = None
     t: Tensor | None = None
     saves: bool = False
+    rows: int = 0
 
 
 def message(z: Tensor, t: Tensor) -> Message:
@@ -83,12 +88,15 @@ class InTurn(deque[Message]):
 
 
 class Transport(Protocol):
-    """Carries messages between processes. Both calls wait, and are made by one thread for each neighbour."""
+    """Carries messages between processes. All calls wait, and are made by one thread for each neighbour."""
 
     def send(self, to: int, name: str, number: int, item: Message, most: int) -> None:
         """Send a message, the so manieth of a name, as soon as fewer than `most` lie unread where they can lie."""
 
     def receive(self, of: int, name: str, number: int) -> Message: ...
+
+    def total(self, ranks: Sequence[int], name: str, number: int, mine: Tensor) -> Tensor:
+        """Return the sum of a vector over processes, this one among them, in their order: the so manieth of a name."""
 
     def close(self) -> None: ...
 
@@ -115,7 +123,7 @@ class Between:
         self.thread = threading.Thread(target=lambda: self._carrying(target), daemon=True)
         self.thread.start()
 
-    def put(self, item: Message) -> None:
+    def put(self, item: Any) -> None:
         self._wait(lambda: self.free.acquire(timeout=TICK))
         self.items.put(item)
 
@@ -133,9 +141,14 @@ class Between:
         self.free.release()
         return found[0]
 
-    def close(self) -> None:
+    def settle(self) -> None:
+        """Wait until all that was put has been carried."""
         for _ in range(self.most):
             self._wait(lambda: self.free.acquire(timeout=TICK))
+        self.free.release(self.most)
+
+    def close(self) -> None:
+        self.settle()
         self.items.put(None)
 
     def _wait(self, done: Callable[[], bool]) -> None:
@@ -183,15 +196,25 @@ def of(group: Group, other: int, name: str, most: int, ends: int) -> Between:
 
 
 class Network:
-    """The `Transport` over torch.distributed; what lies on a GPU goes through the memory of its host."""
+    """The `Transport` over torch.distributed; what lies on a GPU goes through the memory of its host.
+
+    Parameters
+    ----------
+    nccl
+        A group of the processes that train the same partition, in which sums stay on GPUs; None where not all processes
+        have one.
+    """
+
+    def __init__(self, nccl: Any = None) -> None:
+        self.nccl = nccl
 
     def send(self, to: int, name: str, number: int, item: Message, most: int) -> None:
         tensors = [] if item.z is None or item.t is None else [item.z.cpu(), item.t.cpu()]
         head = torch.zeros(HEADER, dtype=torch.int64)
-        head[0], head[1] = len(tensors), item.saves
+        head[0], head[1], head[2] = len(tensors), item.saves, item.rows
         for place, tensor in enumerate(tensors):
             dims = [TYPES.index(tensor.dtype), tensor.dim(), *tensor.shape]
-            head[2 + 7 * place : 2 + 7 * place + len(dims)] = torch.tensor(dims)
+            head[3 + 7 * place : 3 + 7 * place + len(dims)] = torch.tensor(dims)
         for tensor in (head, *tensors):
             distributed.send(tensor, to)
 
@@ -200,11 +223,40 @@ class Network:
         distributed.recv(head, of)
         tensors = []
         for place in range(int(head[0])):
-            kind, dims, *shape = head[2 + 7 * place : 9 + 7 * place].tolist()
+            kind, dims, *shape = head[3 + 7 * place : 10 + 7 * place].tolist()
             tensors.append(torch.empty(shape[:dims], dtype=TYPES[kind]))
             distributed.recv(tensors[-1], of)
         z, t = tensors or (None, None)
-        return Message(z, t, bool(head[1]))
+        return Message(z, t, bool(head[1]), int(head[2]))
+
+    def total(self, ranks: Sequence[int], name: str, number: int, mine: Tensor) -> Tensor:
+        """Let each process sum a piece and send it to the others, as all-reduce does in an order of its own."""
+        if self.nccl is not None:
+            return self._on_gpus(mine)
+        at, vector = ranks.index(distributed.get_rank()), mine.cpu()
+        pieces, found = vector.tensor_split(len(ranks)), torch.empty_like(vector)
+        theirs = [torch.empty_like(pieces[at]) for _ in ranks]
+        theirs[at] = pieces[at]
+        self._swap(ranks, at, pieces, theirs)
+        summed, wholes = functools.reduce(torch.add, theirs), found.tensor_split(len(ranks))
+        wholes[at].copy_(summed)
+        self._swap(ranks, at, [summed] * len(ranks), wholes)
+        return found.to(mine.device)
+
+    def _swap(self, ranks: Sequence[int], at: int, sent: Sequence[Tensor], got: Sequence[Tensor]) -> None:
+        """Send something to each other process, and get something of each."""
+        others = [(place, rank) for place, rank in enumerate(ranks) if place != at]
+        works = [distributed.isend(sent[place], rank) for place, rank in others]
+        for work in [*works, *(distributed.irecv(got[place], rank) for place, rank in others)]:
+            assert work is not None
+            work.wait()
+
+    def _on_gpus(self, mine: Tensor) -> Tensor:
+        work = distributed.all_reduce(mine, group=self.nccl, async_op=True)
+        assert work is not None
+        while not work.is_completed():  # the thread alone waits: NCCL does not see that a process has ended
+            time.sleep(LOOK)
+        return mine
 
     def close(self) -> None:
         """The group of torch.distributed is left by who joined it."""
@@ -212,6 +264,8 @@ class Network:
 
 class Arrivals:
     """The mini-batches of a partition: those that come from the one below, up to the end of an epoch.
+
+    `samples` are those of whole batches, also where a share of each comes.
 
     Attributes
     ----------
@@ -235,7 +289,7 @@ class Arrivals:
         samples = steps = 0
         while (item := self.way.get()).z is not None:
             z, t = given(item, self.like)
-            samples, steps = samples + len(z), steps + 1
+            samples, steps = samples + (item.rows or len(z)), steps + 1
             yield z, t
         if not samples:
             raise LayerwiseError("no sample came from the partition below in an epoch: filter fewer")

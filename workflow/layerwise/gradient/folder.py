@@ -7,17 +7,23 @@ deleted by who has read it. Each run has a folder of its own, which goes with pr
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from layerwise.errors import LayerwiseError
+from layerwise.gradient.allocation import Allocation
 from layerwise.gradient.channels import Message
 
 POLL = 0.005  # seconds between two looks for a file
@@ -72,9 +78,10 @@ class Folder:
         while sum(entry.startswith(start) for entry in _names(self.path)) >= most:
             time.sleep(POLL)
         tensors = {"z": item.z, "t": item.t} if item.z is not None else {}
+        notes = {"saves": str(item.saves), "rows": str(item.rows)}
         written = self.path / f".{secrets.token_hex(8)}"
         try:
-            save_file({k: v.cpu() for k, v in tensors.items() if v is not None}, written, {"saves": str(item.saves)})
+            save_file({k: v.cpu() for k, v in tensors.items() if v is not None}, written, notes)
         except SafetensorError as error:  # what the library makes of a full disk
             written.unlink(missing_ok=True)
             raise LayerwiseError(f"{self.path}: cannot be written ({error})") from None
@@ -86,9 +93,16 @@ class Folder:
             time.sleep(POLL)
         with safe_open(self.path / file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  (no mapping)
-            saves = (opened.metadata() or {}).get("saves") == "True"
+            notes = opened.metadata()
         (self.path / file).unlink()
-        return Message(tensors.get("z"), tensors.get("t"), saves)
+        return Message(tensors.get("z"), tensors.get("t"), notes["saves"] == "True", int(notes["rows"]))
+
+    def total(self, ranks: Sequence[int], name: str, number: int, mine: Tensor) -> Tensor:
+        others = [rank for rank in ranks if rank != self.rank]
+        for rank in others:
+            self.send(rank, name, number, Message(mine, mine[:0]), 2)
+        parts: dict[int, Any] = {rank: self.receive(rank, name, number).z for rank in others} | {self.rank: mine.cpu()}
+        return functools.reduce(torch.add, (parts[rank] for rank in ranks)).to(mine.device)
 
     def close(self) -> None:
         if self.rank == 0:
@@ -96,7 +110,7 @@ class Folder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def meet(folder: Path, rank: int, size: int, wait: float) -> Path:
+def meet(folder: Path, rank: int, allocation: Allocation, wait: float) -> Path:
     """Return the folder of a new run, in which every process has seen process 0, and process 0 every other.
 
     Raises
@@ -104,15 +118,16 @@ def meet(folder: Path, rank: int, size: int, wait: float) -> Path:
     LayerwiseError
         Where one does not come within `wait` seconds, or a file of one is not seen by another.
     """
-    me, until = f"process {rank} of {size}", time.monotonic() + wait
+    me, until = f"process {rank} of {allocation.processes}", time.monotonic() + wait
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _host(folder, size, until, wait) if rank == 0 else _guest(folder, rank, until, me, wait)
+        return _host(folder, allocation, until, wait) if rank == 0 else _guest(folder, rank, until, me, wait)
     except OSError as error:
         raise LayerwiseError(f"{me}: --through {folder}: cannot be used ({error.strerror}); name another") from None
 
 
-def _host(folder: Path, size: int, until: float, wait: float) -> Path:
+def _host(folder: Path, allocation: Allocation, until: float, wait: float) -> Path:
+    size = allocation.processes
     for old in folder.glob(f"{RUN}-*"):  # of a run that was killed
         shutil.rmtree(old, ignore_errors=True)
     run = folder / f"{RUN}-{secrets.token_hex(6)}"
@@ -124,7 +139,7 @@ def _host(folder: Path, size: int, until: float, wait: float) -> Path:
         if time.monotonic() > until:
             (folder / RUN).unlink(missing_ok=True)
             shutil.rmtree(run, ignore_errors=True)
-            absent = ", ".join(f"{n} (partition {n + 1})" for n in sorted(missing))
+            absent = ", ".join(map(allocation.named, sorted(missing)))
             raise LayerwiseError(
                 f"process 0 of {size}: process {absent} was not seen in {folder} within {wait:.0f} s; "
                 "start all, with one folder that all machines share"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from layerwise.errors import LayerwiseError
+from layerwise.gradient.allocation import Allocation
 
 BEAT = 2.0  # seconds between two signs of life
 TICK = 0.2  # seconds between two looks at the others, while this one waits
@@ -48,27 +49,30 @@ class Store(Protocol):
 
 
 class Group:
-    """The processes of a fit in partitions, one a partition, as one of them sees them.
+    """All processes of a fit in partitions, as one of them sees them; those of its own partition are a `teams.Team`.
 
     A thread of its own reads and writes the store, so that nobody hangs with the process that holds it.
 
     Parameters
     ----------
-    rank, size
-        Number of this process, which trains the partition of that number from 0, and how many there are.
+    rank
+        Number of this process.
+    allocation
+        Which of them train which partition.
     store
         Reaches all of them.
     transport
         Carries batches between two of them (`channels.Transport`).
     """
 
-    def __init__(self, rank: int, size: int, store: Store, transport: Any) -> None:
-        self.rank, self.size, self.store, self.transport = rank, size, store, transport
+    def __init__(self, rank: int, allocation: Allocation, store: Store, transport: Any) -> None:
+        self.rank, self.allocation, self.store, self.transport = rank, allocation, store, transport
+        self.size, self.partition = allocation.processes, allocation.partition_of(rank)
         self.fits = 0  # that were begun: their batches do not mix
         self._questions = self._epoch = self._step = 0
         self._slowest, self._waits, self._done = 0.0, True, False
         self._moved = self._looked = now = time.monotonic()
-        self._seen: dict[int, tuple[dict[str, Any], float]] = {other: ({}, now) for other in range(size)}
+        self._seen: dict[int, tuple[dict[str, Any], float]] = {other: ({}, now) for other in range(self.size)}
         self._verdict = ""  # why all end
         self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -128,7 +132,7 @@ class Group:
     def _named(self, other: int) -> str:
         said, _ = self._seen[other]
         where = f" on {said['host']}, epoch {said['epoch'] + 1}, last step {said['step']}" if said else ""
-        return f"partition {other + 1} (process {other}{where})"
+        return f"partition {self.allocation.partition_of(other) + 1} (process {other}{where})"
 
     # ------------------------------------------------------------ what this process says and asks
 
@@ -193,7 +197,9 @@ class Group:
 
     def failed(self, error: LayerwiseError) -> LayerwiseError:
         """Return the error of all processes for one that this process met."""
-        where = f"partition {self.rank + 1} (process {self.rank} on {socket.gethostname()}, last step {self._step})"
+        where = (
+            f"partition {self.partition + 1} (process {self.rank} on {socket.gethostname()}, last step {self._step})"
+        )
         return self.fail(str(error) if str(error).startswith("partition ") else f"{where}: {error}")
 
     def broken(self, error: Exception) -> LayerwiseError:
@@ -206,7 +212,7 @@ class Group:
                 return known
             time.sleep(TICK)
         said = " ".join(str(error).split())[:160]
-        return self.fail(f"partition {self.rank + 1}: a neighbour cannot be reached ({said}); {AGAIN}")
+        return self.fail(f"partition {self.partition + 1}: a neighbour cannot be reached ({said}); {AGAIN}")
 
     def leave(self) -> None:
         """Say goodbye, or why not. Process 0 waits for the others, who may read through it what it said."""

@@ -131,6 +131,8 @@ class Loaded(Inputs):
         for step, (x, t) in enumerate(self.once(), 1):
             if len(x) < self.least:
                 text = f"{self.loader.name}, batch {step} has one sample, and batchnorm needs two or more"
+                if self.least > 2:
+                    text = f"{self.loader.name}, batch {step} has {len(x)} samples, and a step needs {self.least}"
                 raise LayerwiseError(f"{text}: set drop_last, or another batch size")
             samples += len(x)
             yield x, t

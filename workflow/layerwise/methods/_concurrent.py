@@ -1,4 +1,4 @@
-"""Partitions of a network that train at once (thesis section 6.8): by a process each, or in turn in this one.
+"""Partitions of a network that train at once (thesis section 6.8): by processes of each, or in turn in this one.
 
 A partition runs a batch forward, sends what it gives up, and only then goes backward from its own decision block: it
 waits for no gradient. Every batch comes once and in order, and each partition draws from generators of its own, so the
@@ -19,15 +19,15 @@ from torch import nn
 
 from layerwise.contract import Hooks
 from layerwise.errors import LayerwiseError
-from layerwise.gradient import channels, loop, partners
-from layerwise.gradient.batches import normalises
+from layerwise.gradient import channels, loop, partners, teams
 from layerwise.gradient.channels import Message
+from layerwise.gradient.teams import Team, Ways
 from layerwise.methods import _cut
 from layerwise.methods._inputs import Samples
 from layerwise.methods._local_training import LocalTraining
 from layerwise.methods._partition import Marks, Partition
 from layerwise.methods._passing import Filtered, Passing
-from layerwise.methods._windows import Window
+from layerwise.methods._windows import Window, least
 
 
 class ConcurrentTraining(LocalTraining):
@@ -42,10 +42,10 @@ class ConcurrentTraining(LocalTraining):
     def __init__(self, module: nn.Sequential, samples: Samples, options: Any, seed: int, hooks: Hooks) -> None:
         self.group = partners.current()
         self.device = samples.sample.device
-        if self.group is not None and self.group.size != options.partitions:
+        if self.group is not None and self.group.allocation.sizes != options.teams:
             raise LayerwiseError(
-                f"method 'local': {options.partitions} partitions and {self.group.size} processes: start a process "
-                "for each partition, or one for all"
+                f"method 'local': partitions take {list(options.teams)} processes, and {self.group.size} were started: "
+                f"start {options.processes}, or one for all"
             )
         self.plan = _cut.plan(module, samples, options, seed, hooks, self.group)
         super().__init__(module, samples, options, seed, self.plan["cut"])
@@ -65,20 +65,23 @@ class ConcurrentTraining(LocalTraining):
 
     def _run(self, hooks: Hooks) -> None:
         group, count = self.group, len(self.windows)
+        team = None
         if group is not None:
             group.fits += 1
-        mine = [Partition(n, self.windows[n]) for n in (range(count) if group is None else [group.rank])]
+            team = Team(group, self.seed)
+        numbers = range(count) if group is None else [group.partition]
+        mine = [Partition(n, self.windows[n], team) for n in numbers]
         for each in mine:
             if each.number:  # the first goes on from the first weights, as one window does
                 torch.manual_seed(self.seed + 104729 * each.number)
             each.random = loop.random_state(self.device)
         self._resume(mine, hooks)
         marks = Marks(group, count, mine[0].marks)
-        if group is None:
+        if team is None:
             self._in_turn(mine, hooks, marks)
         else:
-            self._connect(mine[0], group)
-            self._alone(mine[0], group, hooks, marks)
+            self._connect(mine[0], team)
+            self._alone(mine[0], team, hooks, marks)
         self._gather(mine)
         for window in self.windows:
             window.training.module.eval()
@@ -102,43 +105,44 @@ class ConcurrentTraining(LocalTraining):
             with each.own_generators(self.device):
                 next(course, None)  # the end of its last epoch
 
-    # ------------------------------------------------------------ a process a partition
+    # ------------------------------------------------------------ processes for each partition
 
-    def _connect(self, mine: Partition, group: partners.Group) -> None:
+    def _connect(self, mine: Partition, team: Team) -> None:
         """Connect the partition of this process to its neighbours; the other partitions leave the device."""
-        number, training, name, queue = mine.number, mine.training, f"batches {group.fits}", self.options.queue
+        group, number, training, queue = team.group, mine.number, mine.training, self.options.queue
+        name = f"batches {group.fits}"
         for window in self.windows:
             if window is not mine.window:
                 window.training.module.to("cpu")
         blocks = [self._shapes(window) for window in self.windows]
         for other, theirs in enumerate(group.told(blocks)):
             if theirs != blocks:
-                raise group.fail(f"partition {other + 1} has other blocks than partition {number + 1}: start all alike")
+                raise group.fail(f"process {other} has other blocks than process {group.rank}: start all alike")
         below = above = None
         if number:
-            below = channels.of(group, number - 1, name, queue, training.epochs - len(training.history))
-        if number < group.size - 1:
-            above = self._passing(number, channels.to(group, number + 1, name, queue))
+            below = teams.below(team, name, queue, training.epochs - len(training.history))
+        if number < len(self.windows) - 1:
+            above = self._passing(number, teams.above(team, name, queue))
         mine.connect(below, above, self.samples.sample)
 
     def _passing(self, number: int, way: channels.Way) -> Passing:
         """Return what passes on the batches of a partition."""
         if self.options.filter == "none" or number + 1 != self.options.filter_after:
             return Passing(way)
-        return Filtered(way, self.options, self.windows[number].loss, 2 if normalises(self.module) else 1)
+        return Filtered(way, self.options, self.windows[number].loss, least(self.module, self.options))
 
     def _shapes(self, window: Window) -> str:
         """Return a digest of what a partition gives and takes: its blocks, the names and shapes of its weights."""
         weights = [(name, str(w.dtype), *w.shape) for name, w in window.training.module.state_dict().items()]
         return hashlib.sha256(repr((window.first, window.last, self.samples.batch, weights)).encode()).hexdigest()
 
-    def _alone(self, mine: Partition, group: partners.Group, hooks: Hooks, marks: Marks) -> None:
+    def _alone(self, mine: Partition, team: Team, hooks: Hooks, marks: Marks) -> None:
         """Train the partition of this process beside those of the others."""
-        begin, before = time.perf_counter(), mine.seconds
+        group, begin, before = team.group, time.perf_counter(), mine.seconds
         ways = [mine.below, mine.above and mine.above.way]
 
         def clock() -> float:
-            waited = sum(way.waited for way in ways if isinstance(way, channels.Between))
+            waited = sum(way.waited for way in ways if isinstance(way, Ways))
             return before + time.perf_counter() - begin - waited
 
         mine.clock, course = clock, mine.course(hooks, marks)
@@ -149,13 +153,21 @@ class ConcurrentTraining(LocalTraining):
                 group.check()
         if mine.above is not None:
             mine.above.close()
+        team.close()
 
     def _gather(self, partitions: Sequence[Partition]) -> None:
         """Let process 0 have all weights, and all processes what to record of each partition."""
-        own: list[dict[str, Any]] = [{"history": each.training.history, "counts": each.counts()} for each in partitions]
         group = self.group
+        own: list[dict[str, Any]] = [each.said() for each in partitions]
         told = [each for some in group.told(own) for each in some] if group else own
-        for window, said in zip(self.windows, told, strict=True):
+        for number, window in enumerate(self.windows):
+            alike = [told[rank] for rank in group.allocation.ranks(number)] if group else [told[number]]
+            if len({said["weights"] for said in alike}) > 1:
+                raise LayerwiseError(
+                    f"partition {number + 1}: its processes ended with other weights than one another: "
+                    "start them on machines alike"
+                )
+            said = alike[0]
             window.training.history = said["history"]
             counts = said["counts"]
             window.row |= {
@@ -164,7 +176,7 @@ class ConcurrentTraining(LocalTraining):
                 "seconds": round(counts["seconds"], 4),
                 "images_per_second": round(counts["images"] / counts["seconds"], 2) if counts["seconds"] else None,
             }
-        if group is None:
+        if group is None or not partitions[0].first:
             return
         name = f"weights {group.fits}"
         if group.rank:
@@ -174,8 +186,8 @@ class ConcurrentTraining(LocalTraining):
             way.put(Message())
             way.close()
             return
-        for other in range(1, group.size):
-            way, window = channels.of(group, other, name, 1, 1), self.windows[other]
+        for number, window in enumerate(self.windows[1:], 1):
+            way = channels.of(group, group.allocation.ranks(number).start, name, 1, 1)
             message, _ = way.get(), way.get()
             assert message.z is not None
             window.training.module.load_state_dict(load(message.z.numpy().tobytes()))
@@ -186,11 +198,16 @@ class ConcurrentTraining(LocalTraining):
     def _resume(self, partitions: Sequence[Partition], hooks: Hooks) -> None:
         """Go back to the last epoch that all partitions have saved."""
         states = {each.number: each.saved(hooks) for each in partitions}
-        own = [sorted(state) for state in states.values()]
+        own = [sorted(states[each.number]) for each in partitions if each.first]
         told = [each for some in self.group.told(own) for each in some] if self.group else own
-        common = set.intersection(*map(set, told))
-        for each in partitions if common else ():
-            each.resume(*states[each.number][max(common)])
+        common = max(set.intersection(*map(set, told)), default=None)
+        for each in partitions if common is not None else ():
+            if common not in states[each.number]:
+                raise LayerwiseError(
+                    "this process does not see what another one of its partition has saved: let all have one folder "
+                    "of results"
+                )
+            each.resume(*states[each.number][common])
             each.random = loop.random_state(self.device)
 
     def record(self) -> dict[str, Any]:

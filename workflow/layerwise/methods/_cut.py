@@ -29,7 +29,9 @@ from layerwise.methods._windows import Builder
 WARM, STEPS = 2, 3  # steps of a block before, and while, it is timed
 
 
-def balanced(costs: Sequence[float], exits: Sequence[float], partitions: int) -> tuple[int, ...]:
+def balanced(
+    costs: Sequence[float], exits: Sequence[float], partitions: int, teams: Sequence[int] = ()
+) -> tuple[int, ...]:
     """Return the cut into contiguous partitions whose dearest one is the cheapest, by dynamic programming.
 
     Parameters
@@ -40,22 +42,25 @@ def balanced(costs: Sequence[float], exits: Sequence[float], partitions: int) ->
         Of a decision block behind each block; the last partition takes none.
     partitions
         From 1 to the number of blocks.
+    teams
+        Processes that share the cost of each partition; one each, if not given.
 
     Returns
     -------
     The number of blocks before each partition but the first. Of several cuts the one with the fewest blocks below,
     from the last partition down.
     """
+    teams = teams or [1] * partitions
     before, blocks = [0.0, *itertools.accumulate(costs)], len(costs)
 
     def stage(i: int, j: int) -> float:
         return before[j] - before[i] + (exits[j - 1] if j < blocks else 0.0)
 
     # steps[k][j]: the dearest of k + 1 partitions that hold the first j blocks, and where the last of them begins.
-    steps = [[(inf, 0), *((stage(0, j), 0) for j in range(1, blocks + 1))]]
-    for _ in range(1, partitions):
+    steps = [[(inf, 0), *((stage(0, j) / teams[0], 0) for j in range(1, blocks + 1))]]
+    for team in teams[1:]:
         below = steps[-1]
-        best = [min((max(below[i][0], stage(i, j)), i) for i in range(j)) for j in range(1, blocks + 1)]
+        best = [min((max(below[i][0], stage(i, j) / team), i) for i in range(j)) for j in range(1, blocks + 1)]
         steps.append([(inf, 0), *best])
     cut: list[int] = []
     at = blocks
@@ -65,12 +70,15 @@ def balanced(costs: Sequence[float], exits: Sequence[float], partitions: int) ->
     return tuple(reversed(cut[:-1]))
 
 
-def stages(costs: Sequence[float], exits: Sequence[float], cut: Sequence[int]) -> list[float]:
-    """Return what each partition of a cut costs."""
+def stages(
+    costs: Sequence[float], exits: Sequence[float], cut: Sequence[int], teams: Sequence[int] = ()
+) -> list[float]:
+    """Return what each partition of a cut costs one of the processes that share it: one each, if not given."""
+    teams = teams or [1] * (len(cut) + 1)
     ends = [*cut, len(costs)]
     begins = [0, *cut]
     last = [exits[end - 1] if end < len(costs) else 0.0 for end in ends]
-    return [sum(costs[i:j]) + more for i, j, more in zip(begins, ends, last, strict=True)]
+    return [(sum(costs[i:j]) + more) / n for i, j, more, n in zip(begins, ends, last, teams, strict=True)]
 
 
 def imbalance(costs: Sequence[float]) -> float:
@@ -193,9 +201,10 @@ def plan(
             if given is None:
                 raise
             own = exits = [0.0] * body  # layers that go by numbers: the cut is given, and nothing is foreseen
-    cut = given or balanced(own, exits, options.partitions)
-    dear = stages(own, exits, cut)
+    cut = given or balanced(own, exits, options.partitions, options.teams)
+    dear = stages(own, exits, cut, options.teams)
     found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": dear}
+    found |= {"allocation": list(options.allocation)} if options.allocation else {}
     found["imbalance_forecast"] = round(imbalance(dear), 4)
     if measures:
         found = group.told(found)[0] if group is not None else found

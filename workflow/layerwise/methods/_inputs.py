@@ -85,7 +85,10 @@ def held(
     def inputs(seed: int, least: int) -> Inputs:
         sizes = batch_sizes(len(train), batch, least)
         if min(sizes) < least:
-            raise LayerwiseError("method 'local': batchnorm needs two samples a step or more: choose batch: 2 or more")
+            need = "batchnorm needs two samples a step or more: choose batch: 2 or more"
+            if least > 2:
+                need = f"a step of so many processes needs {least} samples, and there are {min(sizes)}: allocate fewer"
+            raise LayerwiseError(f"method 'local': {need}")
         return Held(Split(train.x, targets), sizes, seed, augment, features, batch, pixels)
 
     def scored(network: nn.Module) -> Scored:

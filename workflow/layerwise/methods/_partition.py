@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from layerwise.contract import Hooks
 from layerwise.gradient import channels, loop, partners
+from layerwise.gradient.teams import Shares, Team
 from layerwise.methods._passing import Passing
 from layerwise.methods._windows import Window
 
@@ -26,10 +29,13 @@ class Partition:
     ----------
     number
         From 0, the one that sees the samples.
+    team
+        The processes that train it, of which this is one; None where partitions take turns.
     """
 
-    def __init__(self, number: int, window: Window) -> None:
+    def __init__(self, number: int, window: Window, team: Team | None = None) -> None:
         self.number, self.window, self.training = number, window, window.training
+        self.team = team if team is not None and team.several else None
         self.below: channels.Way | None = None
         self.above: Passing | None = None
         self.inputs: channels.Arrivals | None = None
@@ -46,8 +52,12 @@ class Partition:
         self.below, self.above = below, above
         if below is not None:
             self.training.batches = self.inputs = channels.Arrivals(below, like)
+        elif self.team is not None:
+            self.training.batches = Shares(self.training.batches, self.team)
         if above is not None:
             self.training.loss = self._loss
+        if self.team is not None:
+            self.team.step_together(self.training.optimizer)
 
     def _loss(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the loss of a batch; what the blocks make of it is on its way up before any gradient is taken."""
@@ -69,22 +79,41 @@ class Partition:
         if not training.history:
             training.watch(hooks, 0)
         while not self.done:
+            if self.team is not None:
+                self.team.begin(len(training.history))
             for _ in training.epoch(hooks):
                 self.steps += 1
                 yield
             self.images += training.batches.samples
-            saves = self.inputs.saves if self.inputs is not None else marks.due()
+            saves = self._ended(marks)
             if self.above is not None:
                 self.above.end(saves, self.done)
             training.history[-1]["seconds"] = round(self.clock() - self.began, 4)
             self.began = self.clock()
             if saves:
                 self.marks += 1
-                with marks.unhurried():
-                    self._slot(hooks, self.marks).save(training.state(), self._notes())
-                marks.saved(self.number, self.marks)
+                if self.first:  # the others are as it is
+                    with marks.unhurried():
+                        self._slot(hooks, self.marks).save(training.state(), self._notes())
+                    marks.saved(self.number, self.marks)
             yield
         training.finish()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first process of the partition, which saves and sends its weights."""
+        return self.team is None or self.team.first
+
+    def _ended(self, marks: Marks) -> bool:
+        """Tell whether to save after an epoch that ended; several processes put together what they have seen in it."""
+        saves = self.inputs.saves if self.inputs is not None else self.first and marks.due()
+        if self.team is None:
+            return saves
+        row = self.training.history[-1]
+        said = [row["train_loss"], float(saves and self.first)]
+        loss, saved = self.team.total(torch.tensor(said, dtype=torch.float64, device=self.training.device)).tolist()
+        row["train_loss"] = loss
+        return bool(saved)
 
     # ------------------------------------------------------------ an interrupted run
 
@@ -93,6 +122,12 @@ class Partition:
 
     def counts(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in ("marks", "steps", "images", "seconds")}
+
+    def said(self) -> dict[str, Any]:
+        """Return what to record, and a digest of the weights, which all processes have but for statistics."""
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.training.module.named_parameters()}
+        digest = hashlib.sha256(save(weights)).hexdigest()
+        return {"history": self.training.history, "counts": self.counts(), "weights": digest}
 
     def _notes(self) -> dict[str, Any]:
         history = self.training.history
@@ -159,6 +194,6 @@ class Marks:
     def _of(self, number: int) -> int:
         name = f"{self.name} {number}"
         group = self.group
-        if group is not None and number != group.rank and group.ask(lambda: group.store.check([name])):
+        if group is not None and number != group.partition and group.ask(lambda: group.store.check([name])):
             self.have[number] = int(group.ask(lambda: group.store.get(name)))
         return self.have[number]

@@ -95,6 +95,11 @@ def blocks_of(module: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return result
 
 
+def least(module: nn.Module, options: Any) -> int:
+    """Return how many samples a batch needs: for each process of a partition one, or two to take statistics of."""
+    return (2 if normalises(module) else 1) * max(options.teams)
+
+
 class Builder:
     """Makes the windows of a network; `options` are those of ``local``.
 
@@ -173,10 +178,10 @@ class Builder:
         epochs = own * o.rounds
         parameters = [p for layer in parts for p in layer.parameters() if p.requires_grad]
         whole = self.module if self.cut is not None else module  # all partitions train on the same batches
-        least = 2 if normalises(whole) else 1
-        inputs = self.samples.inputs(self.seed + 7919 * number, least)
+        needed = least(whole, o)
+        inputs = self.samples.inputs(self.seed + 7919 * number, needed)
         if self.cut is None and o.filter != "none" and number >= o.filter_after:
-            inputs = Sifted(inputs, o, least)
+            inputs = Sifted(inputs, o, needed)
         training = loop.Training(
             name=f"method 'local', blocks {first + 1} to {last}",
             module=module,

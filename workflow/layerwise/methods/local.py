@@ -53,6 +53,9 @@ class Options(Bounded):
     cut: Literal["counted", "measured"] | Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = "counted"
     """Where partitions end: so that the slowest is as fast as can be, by operations counted or by times measured at the
     start, which differ from run to run; or the last blocks of all partitions but the last, such as [4, 9]."""
+    allocation: tuple[Annotated[int, Ge(1)], ...] = ()
+    """Processes of each partition, such as [3, 2, 2, 1], which share every batch; one each, if not given. The cut goes
+    by it, also where the partitions take turns in one process."""
     queue: Annotated[int, Ge(1)] = 2
     """Batches on their way from one partition to the next, at each end, at most. The bytes are the same."""
     filter: Literal["none", "kfilter", "loss"] = "none"
@@ -150,7 +153,7 @@ class Options(Bounded):
 
     def _check_partitions(self) -> None:
         if self.schedule != "concurrent":
-            for name in ("partitions", "cut", "queue"):
+            for name in ("partitions", "cut", "allocation", "queue"):
                 if getattr(self, name) != getattr(type(self), name):
                     raise LayerwiseError(f"option {name!r} is for a schedule concurrent, not {self.schedule}")
             if self.filter == "loss":
@@ -160,6 +163,8 @@ class Options(Bounded):
             raise LayerwiseError(
                 f"option 'filter_after' is {self.filter_after}: partition {self.partitions} passes nothing on"
             )
+        if self.allocation:
+            self._check_allocation(list(self.allocation))
         if isinstance(self.cut, tuple):
             if list(self.cut) != sorted(set(self.cut)):
                 raise LayerwiseError(f"option 'cut' is {list(self.cut)}: give the last blocks of partitions, upwards")
@@ -180,10 +185,27 @@ class Options(Bounded):
             name, why = ("epochs", "give one number") if len(self.epochs) > 1 else ("features", "nothing is stored")
             raise LayerwiseError(f"option {name!r}: a schedule concurrent trains all partitions on each batch: {why}")
 
+    def _check_allocation(self, given: list[int]) -> None:
+        most, made = max(given), len(given)
+        if made != self.partitions:
+            raise LayerwiseError(f"option 'allocation' {given} is for {made} partitions: say partitions: {made}")
+        if most > 1 and self.batch < 2 * most:
+            raise LayerwiseError(f"option 'allocation' {given} needs two samples a process: choose batch: {2 * most}")
+        if self.filter != "none" and given[self.filter_after - 1] > 1:
+            raise LayerwiseError(
+                f"option 'allocation' {given}: partition {self.filter_after} filters, which looks at whole batches: "
+                "give it one process"
+            )
+
+    @property
+    def teams(self) -> tuple[int, ...]:
+        """Processes of each partition."""
+        return self.allocation or (1,) * self.partitions
+
     @property
     def processes(self) -> int:
-        """Processes that can share a fit, one a partition."""
-        return self.partitions if self.schedule == "concurrent" else 1
+        """Processes that can share a fit."""
+        return sum(self.teams) if self.schedule == "concurrent" else 1
 
 
 def fit(
@@ -276,7 +298,7 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
 def counted_by(options: Options) -> list[Any]:
     """Return the options that the memory of the steps depends on."""
     names = ("window", "overlap", "head", "decision", "memory", "max_width", "max_convolutions", "optimizer", "batch")
-    more = ("schedule", "partitions", "cut") if options.schedule == "concurrent" else ()
+    more = ("schedule", "partitions", "cut", "teams") if options.schedule == "concurrent" else ()
     return [getattr(options, name) for name in (*names, "loss", "decision_by", *more)]
 
 

@@ -16,7 +16,9 @@ import re
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -25,6 +27,7 @@ from layerwise import __version__
 from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import folder, partners
+from layerwise.gradient.allocation import Allocation
 from layerwise.gradient.channels import Network
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, prefixes
@@ -54,62 +57,94 @@ def join(on: torch.device, study: Study, dataset: str, path: str, data: Dataset,
     port = _number("MASTER_PORT", 1, 2**16 - 1)
     if world == 1:
         return
-    partitions = _demanded(study, path, world)
-    _take_device(on, partitions)
+    allocation = _demanded(study, path, world)
+    _take_device(on, allocation)
     about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
     until = time.monotonic() + WAIT
     store = _store(os.environ["MASTER_ADDR"], port, rank, world, until)
     try:
         try:
-            _agree(store, rank, world, until, about)
+            _agree(store, rank, world, until, about, allocation.named if allocation else str)
         except LayerwiseError:
             _see_off(store, rank, world)
             raise
     except distributed.DistNetworkError:
         raise LayerwiseError(f"process {rank} of {world}: process 0 ended; see what it said") from None
-    backend = "nccl" if on.type == "cuda" and partitions == 1 else "gloo"
+    backend = "nccl" if on.type == "cuda" and allocation is None else "gloo"
     group = distributed.PrefixStore("group", store)
     distributed.init_process_group(backend, store=group, rank=rank, world_size=world)
-    if partitions > 1:
-        partners.join(partners.Group(rank, world, distributed.PrefixStore("partners", store), Network()))
+    if allocation is not None:
+        own = distributed.PrefixStore("partners", store)
+        partners.join(partners.Group(rank, allocation, own, Network(_by_nccl(on, allocation, rank))))
+
+
+def _by_nccl(on: torch.device, allocation: Allocation, rank: int) -> Any:
+    """Return what adds up the gradients of this process's partition by NCCL, where each process has a GPU of its own.
+
+    Batches go through gloo all the same: to send them by NCCL from the threads that carry them would be to use several
+    of its communicators on one GPU at once, which may hang.
+    """
+    if max(allocation.sizes) == 1 or on.type != "cuda" or not (distributed.is_nccl_available() and _own_gpus()):
+        return None
+    every = [allocation.ranks(n) for n in range(len(allocation.sizes))]
+    teams = [distributed.new_group(list(ranks), backend="nccl") for ranks in every]  # each process makes all
+    return teams[allocation.partition_of(rank)]
+
+
+def _own_gpus() -> bool:
+    """Tell whether each process has a GPU of its own."""
+    gpus = [""] * distributed.get_world_size()
+    distributed.all_gather_object(gpus, str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid))
+    return len(set(gpus)) == len(gpus)
 
 
 def _meet(on: torch.device, study: Study, dataset: str, path: str, data: Dataset, through: Path) -> None:
     """Join the other processes of a fit in partitions through a folder."""
-    if getattr(study.segment(path).options, "processes", 1) == 1:
+    if _allocation(study, path) is None:
         raise LayerwiseError(f"--through {through}: {path!r} is not fitted in partitions; leave it out")
     for name in VARIABLES[:2]:
         if not os.environ.get(name):
             raise LayerwiseError(f"--through {through}: set RANK and WORLD_SIZE for each process; {name} is not set")
     world = _number("WORLD_SIZE", 1, 2**20)
     rank = _number("RANK", 0, world - 1)
-    _take_device(on, _demanded(study, path, world))
-    run = folder.meet(through, rank, world, WAIT)
+    allocation = _demanded(study, path, world)
+    assert allocation is not None
+    _take_device(on, allocation)
+    run = folder.meet(through, rank, allocation, WAIT)
     store, until = folder.FolderStore(run), time.monotonic() + WAIT
     try:
-        _agree(store, rank, world, until, {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)})
+        about = {"WORLD_SIZE": str(world), **_about(on, study, dataset, path, data)}
+        _agree(store, rank, world, until, about, allocation.named)
     except LayerwiseError:
         _see_off(store, rank, world)
         raise
-    partners.join(partners.Group(rank, world, store, folder.Folder(run, rank)))
+    partners.join(partners.Group(rank, allocation, store, folder.Folder(run, rank)))
 
 
-def _demanded(study: Study, path: str, world: int) -> int:
-    """Return how many partitions a segment has, 1 without any; LayerwiseError where there are not as many processes."""
-    partitions = getattr(study.segment(path).options, "processes", 1)
-    if partitions not in (1, world):
-        raise LayerwiseError(
-            f"WORLD_SIZE={world}, and the segment has {partitions} partitions: start a process for each, or, {ALONE}"
-        )
-    return partitions
+def _allocation(study: Study, path: str) -> Allocation | None:
+    """Return which processes train which partition of a segment; None where it is not fitted by several so."""
+    options = study.segment(path).options
+    return Allocation(options.teams) if getattr(options, "processes", 1) > 1 else None
 
 
-def _take_device(on: torch.device, partitions: int) -> None:
+def _demanded(study: Study, path: str, world: int) -> Allocation | None:
+    """Return the allocation of a segment, if it has one; LayerwiseError where there are not as many processes."""
+    allocation = _allocation(study, path)
+    if allocation is not None and allocation.processes != world:
+        sizes = allocation.sizes
+        has = f"the segment has {len(sizes)} partitions: start a process for each"
+        if max(sizes) > 1:
+            has = f"the segment has an allocation of {list(sizes)}: start {sum(sizes)} processes"
+        raise LayerwiseError(f"WORLD_SIZE={world}, and {has}, or, {ALONE}")
+    return allocation
+
+
+def _take_device(on: torch.device, allocation: Allocation | None) -> None:
     """Take a GPU of this machine by LOCAL_RANK; partitions may share one."""
     if on.type == "cuda":
         os.environ.setdefault("LOCAL_RANK", "0")
         count = torch.cuda.device_count()
-        torch.cuda.set_device(_number("LOCAL_RANK", 0, (count if partitions == 1 else 2**20) - 1) % count)
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, (count if allocation is None else 2**20) - 1) % count)
 
 
 def leave() -> None:
@@ -185,7 +220,9 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _agree(store: partners.Store, rank: int, world: int, until: float, mine: dict[str, str]) -> None:
+def _agree(
+    store: partners.Store, rank: int, world: int, until: float, mine: dict[str, str], named: Callable[[int], str]
+) -> None:
     """Wait until every process has told what it is about; LayerwiseError where it is not what this one is about."""
     me, told = f"process {rank} of {world}", json.dumps({**mine, "process": uuid.uuid4().hex})
     if store.compare_set(str(rank), "", told).decode() != told:
@@ -202,7 +239,7 @@ def _agree(store: partners.Store, rank: int, world: int, until: float, mine: dic
                         "start all with the same words, study, data and environment"
                     )
         if missing and time.monotonic() > until:
-            absent = ", ".join(map(str, missing))
+            absent = ", ".join(map(named, missing))
             raise LayerwiseError(f"{me}: process {absent} did not come within {WAIT:.0f} s; see what it said; {AGAIN}")
         time.sleep(POLL if missing else 0)
 
