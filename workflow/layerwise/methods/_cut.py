@@ -196,6 +196,7 @@ def plan(
     cut = given or balanced(own, exits, options.partitions)
     dear = stages(own, exits, cut)
     found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": dear}
+    found |= {"block_costs": own, "exit_costs": exits}
     found["imbalance_forecast"] = round(imbalance(dear), 4)
     if measures:
         found = group.told(found)[0] if group is not None else found
