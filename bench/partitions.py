@@ -1,385 +1,155 @@
 """Partitions that train at once against other ways to share a training: `python bench/partitions.py`.
 
 Two processes of one thread each, over gloo: a VGG-13 of half the width with batch normalisation, SGD with momentum, on
-random images of 16 x 16, since speed does not depend on what is in them. The schedule `concurrent` runs as in a fit; beside it one process
-with two threads, torch's DistributedDataParallel, and torch's pipelines. First all at one batch; then each at the
-largest batch whose training step fits into the same memory a process, counted and not sampled. All take turns in one
-run; a row has the median of its images a second, and that of the ratios of `concurrent` to it with their range.
+random images of 16 x 16, since speed does not depend on what is in them. The schedule `concurrent` runs as in a fit;
+beside it one process with two threads, torch's DistributedDataParallel, and torch's pipelines. First all at one batch;
+then each at the largest batch whose training step fits into the same memory a process, counted and not sampled. All take
+turns in one run; a row has the median of its images a second, and that of the ratios of `concurrent` to it with their
+range.
 
-The bound is the slowest partition without any transfer, both processes at work. At the end, what
-`layerwise.maths.pipelines` foresees from the seconds of the stages stands beside what was measured.
+Where other programmes take the cores, waiting costs nothing and images a second mislead. Two columns beside them hold
+then too: images by a CPU second of the busier process, and that times the share of time in which
+`layerwise.maths.pipelines` foresees it at work, which is the pace of two idle cores. The bound is the slowest partition
+by itself, without any transfer, both processes at work; `alone` is the same with one at work at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import statistics
 import sys
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed import pipelining
-from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
+from partitions_memory import (
+    ALONE,
+    BOUND,
+    DDP,
+    MOST,
+    OURS,
+    PEERS,
+    PIECES,
+    PIPES,
+    PROCESSES,
+    QUEUE,
+    SCHEDULES,
+    VIEWS,
+    largest,
+    network,
+    step_bytes,
+)
+from partitions_steps import CPU, Rows, concurrent
+from torch import distributed
 
-from layerwise.contract import Features, Hooks, Segment, Split, Task
-from layerwise.gradient import memory, partners
+from layerwise.errors import LayerwiseError
+from layerwise.gradient import partners
 from layerwise.gradient.channels import Network
-from layerwise.gradient.optimisers import optimizer
-from layerwise.layers import build as layers
 from layerwise.maths import pipelines
 from layerwise.maths.pipelines import Stage
-from layerwise.methods import _cut, local
-from layerwise.methods._windows import blocks_of
+from layerwise.methods import _cut
 from layerwise.run import machine
 
-CPU, MIB = torch.device("cpu"), 2**20
-SHAPE, OUTPUTS = (3, 16, 16), 10
-WIDTHS, POOLED = (32, 32, 64, 64, 128, 128, 256, 256, 256, 256), (1, 3, 5, 7)
-WORDS = tuple(
-    word
-    for i, width in enumerate(WIDTHS)
-    for word in (f"conv 3 {width} pad 1", "batchnorm", "relu", *(["maxpool 2"] if i in POOLED else []))
-) + ("dense 256", "relu", "dense 256", "relu", "dense outputs")
-DECISION = ("dense outputs",)
-TASK = Task("onehot", OUTPUTS, tuple("0123456789"))
-LOSS = nn.functional.cross_entropy
-QUEUE, PROCESSES = 2, 2
-WARM = 2  # steps before the clock starts: both partitions are then at work
-MOST = 4096  # images that a batch is tried with
-
-# Schedules of torch's pipelines, and micro-batches of a batch.
-PIPES: dict[str, tuple[str, Any, int]] = {
-    "naive": ("naive", pipelining.ScheduleGPipe, 1),
-    "GPipe, 4": ("gpipe", pipelining.ScheduleGPipe, 4),
-    "1F1B, 4": ("1f1b", pipelining.Schedule1F1B, 4),
-    "1F1B, 16": ("1f1b", pipelining.Schedule1F1B, 16),
-    "zero bubble, 4": ("zero_bubble", ScheduleInterleavedZeroBubble, 4),
-}
-OURS, ONE, DDP, VIEWS, BOUND, ALONE = "concurrent", "one process", "DDP", "DDP, views", "bound", "alone"
-PEERS = (ONE, DDP, VIEWS, *PIPES)
+MIB = 2**20
 
 
-class Up(nn.Module):
-    """Lays images as they travel, channels last, which is how they lie."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z.permute(0, 2, 3, 1).contiguous() if z.dim() == 4 else z
-
-
-class Arrived(nn.Module):
-    """Takes images as they travel; a leaf that wants a gradient, where nothing came from below."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        z = z if z.requires_grad else z.detach().requires_grad_()
-        return z.permute(0, 3, 1, 2) if z.dim() == 4 else z
-
-
-# ------------------------------------------------------------ the network and its parts
-
-
-def network() -> list[list[nn.Module]]:
-    """Return the blocks; the first weights are the same wherever it is called."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        parts, _ = layers.assemble(WORDS, SHAPE, OUTPUTS)
-    blocks = blocks_of(layers.for_images(nn.Sequential(*parts)))
-    return [*blocks[:-1][:-1], [*blocks[-2], *blocks[-1]]]  # the head goes with the last block
+def compared(rows: Rows, batches: dict[str, int], rounds: int, count: int) -> dict[str, Measured]:
+    """Return what was measured of each row, all in turn; one round warms up, unseen."""
+    found: dict[str, Measured] = {row: Measured(batch) for row, batch in batches.items()}
+    for number in range(rounds + 1):
+        for row, batch in batches.items():
+            wall, cpu = rows.seconds(row, batch, max(2, count // batch))
+            if number:
+                found[row].rates.append(batch / wall)
+                found[row].by_cpu.append(batch / cpu)
+    for row, schedule in SCHEDULES.items():
+        if row in found:
+            micro = PIPES[row][2] if row in PIPES else 1
+            stages = rows.stages(row, batches[row], 3)
+            found[row].period = pipelines.period(schedule, stages, micro=micro, queue=QUEUE)
+            # What DDP adds up takes CPU seconds, which are measured, beside the work on its gradients.
+            found[row].busy = found[row].period if row in (DDP, VIEWS) else worked(row, stages)
+    return found
 
 
-def joined(blocks: Sequence[Sequence[nn.Module]]) -> nn.Sequential:
-    return nn.Sequential(*(layer for block in blocks for layer in block))
+def worked(row: str, stages: Sequence[Stage]) -> float:
+    """Return the seconds of a step in which the busier device works."""
+    return max([*pipelines.busy(stages[:-1], row == OURS), *pipelines.busy(stages[-1:], False)])
 
 
-def shape_after(blocks: Sequence[Sequence[nn.Module]]) -> tuple[int, ...]:
-    return tuple(layers.apply(joined(blocks), torch.zeros(1, *SHAPE)).shape[1:])
+@dataclass
+class Measured:
+    """Of a row: images a second, and by a CPU second of the busier process, a number a round.
+
+    `period` is what the simulation foresees of a step, and `busy` how long the busier process then works in it.
+    """
+
+    batch: int
+    rates: list[float] = field(default_factory=list)
+    by_cpu: list[float] = field(default_factory=list)
+    period: float = 0.0
+    busy: float = 0.0
+
+    @property
+    def idle_cores(self) -> list[float]:
+        """Images a second of two idle cores: by CPU seconds, and the share of time in which these are used."""
+        return [rate * self.busy / self.period for rate in self.by_cpu] if self.period else []
 
 
-def partition(cut: int, rank: int) -> tuple[nn.Sequential, tuple[int, ...]]:
-    """Return what a process of `concurrent` trains, its decision block last, and the shape of a sample there."""
-    blocks = network()
-    if rank:
-        return joined(blocks[cut:]), shape_after(blocks[:cut])
-    decision, _ = layers.build(DECISION, shape_after(blocks[:cut]), OUTPUTS)
-    return nn.Sequential(*joined(blocks[:cut]), *decision), SHAPE
-
-
-def stage(cut: int, rank: int) -> tuple[nn.Sequential, tuple[int, ...]]:
-    """Return what a process of a pipeline trains, and the shape of a sample as it gets there."""
-    blocks = network()
-    if not rank:
-        return nn.Sequential(*joined(blocks[:cut]), Up()), SHAPE
-    c, *sides = shape_after(blocks[:cut])
-    return nn.Sequential(Arrived(), *joined(blocks[cut:])), (*sides, c)
-
-
-# ------------------------------------------------------------ memory
-
-
-def numbers(cut: int) -> int:
-    """Return how many numbers the blocks below a cut give for a sample."""
-    return int(torch.Size(shape_after(network()[:cut])).numel())
-
-
-def arriving(z: Tensor, labels: Tensor) -> Tensor:
-    """A loss whose gradient lies in memory as one that comes from the stage above."""
-    return (z * torch.empty_like(z)).sum()
-
-
-def step_bytes(row: str, batch: int, cuts: dict[str, int]) -> int:
-    """Return the bytes that a training step takes in the process that takes most.
-
-    Counted for the peers' good: a pipeline holds micro-batches between their passes alone, and no buffers ahead.
+def told(what: str, found: dict[str, Measured], taken: dict[str, int]) -> dict[str, Any]:
+    """Print a table of rates and memory, and return it.
 
     Parameters
     ----------
-    batch
-        Images of a step, over all processes.
-    cuts
-        Blocks below the cut, of `concurrent` and of the pipelines.
+    taken
+        Bytes of a step.
     """
-    if row == OURS:
-        sent = 4 * batch * numbers(cuts[OURS])
-        found = [memory.step(*partition(cuts[OURS], r), batch, optimiser="sgd").peak for r in range(PROCESSES)]
-        # Of what is sent one more waits for its place; what a process works on is counted with its step.
-        return max(found[0] + (QUEUE + 1) * sent, found[1] + QUEUE * sent)
-    if row in (ONE, DDP, VIEWS):
-        whole = joined(network())
-        share = batch if row == ONE else -(-batch // PROCESSES)
-        buckets = sum(4 * p.numel() for p in whole.parameters()) if row == DDP else 0
-        return memory.step(whole, SHAPE, share, optimiser="sgd").peak + buckets
-    schedule, _, count = PIPES[row]
-    micro, sent, found = batch // count, 4 * numbers(cuts["pipes"]), []
-    for rank in range(PROCESSES):
-        top = rank == PROCESSES - 1
-        module, shape = stage(cuts["pipes"], rank)
-        step = memory.step(module, shape, micro, optimiser="sgd", loss=LOSS if top else arriving)
-        held = {"naive": 1, "gpipe": count, "1f1b": PROCESSES - rank, "zero_bubble": PROCESSES}[schedule]
-        outputs = 0 if top else min(held, count) * micro * sent
-        found.append(step.peak + (min(held, count) - 1) * step.saved + outputs)
-    return max(found)
-
-
-def largest(taken: Callable[[int], int], cap: int, step: int = 1, least: int = 2) -> int:
-    """Return the most images, a multiple of `step`, that take no more than `cap`; 0 where `least` steps do not."""
-    low, high = least, 2 * least
-    if taken(low * step) > cap:
-        return 0
-    while high * step <= MOST and taken(high * step) <= cap:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if taken(middle * step) <= cap else (low, middle)
-    return low * step
-
-
-# ------------------------------------------------------------ what takes a step
-
-
-def stepping(module: nn.Module, once: Callable[[], None]) -> Callable[[], None]:
-    """Return a training step: gradients of `once`, and an update of the weights of a module."""
-    update = optimizer("sgd", module.parameters(), 0.01, momentum=0.9)
-
-    def step() -> None:
-        update.zero_grad()
-        once()
-        update.step()
-
-    module.train()
-    return step
-
-
-def own(module: nn.Module, shape: tuple[int, ...], batch: int) -> Callable[[], None]:
-    """Return the training step of a module by itself."""
-    x, t = images(batch, shape), torch.randint(OUTPUTS, (batch,))
-    return stepping(module, lambda: LOSS(module(x), t).backward())
-
-
-def images(batch: int, shape: tuple[int, ...]) -> Tensor:
-    x = torch.rand(batch, *shape)
-    return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
-
-
-def clocked(step: Callable[[], None], steps: int) -> float:
-    """Return the seconds of a step, of the process that takes longest."""
-    for _ in range(WARM):
-        step()
-    distributed.barrier()
-    begin = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return slowest((time.perf_counter() - begin) / steps)
-
-
-def slowest(seconds: float) -> float:
-    found = torch.tensor([seconds], dtype=torch.float64)
-    distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return float(found)
-
-
-def concurrent(batch: int, cut: int | str, steps: int) -> tuple[float, dict[str, Any]]:
-    """Return the seconds of a step of a fit, and its record, which process 0 has whole."""
-    count = batch * (steps + WARM)
-    split = Split(torch.rand(count, *SHAPE), torch.randint(OUTPUTS, (count,)))
-    features = Features(split, split.rows(torch.arange(0)), TASK)
-    options = local.Options(
-        schedule="concurrent", partitions=PROCESSES, queue=QUEUE, cut=cut if isinstance(cut, str) else (cut,),
-        epochs=(1,), batch=batch, decision=DECISION, crop=False,
-    )  # fmt: skip
-    times: list[float] = []
-    hooks = Hooks(watch=lambda module, step: times.append(time.perf_counter()))
-    fitted = local.fit(Segment(WORDS, SHAPE, OUTPUTS), features, options, seed=0, device=CPU, hooks=hooks)
-    return slowest((times[-1] - times[WARM]) / steps), fitted.record
-
-
-class Rows:
-    """All that is measured, by name, of one process."""
-
-    def __init__(self, rank: int, cuts: dict[str, int]) -> None:
-        self.rank, self.cuts = rank, cuts
-
-    def seconds(self, row: str, batch: int, steps: int) -> float:
-        """Return the seconds of a step."""
-        torch.manual_seed(self.rank)
-        if row == OURS:
-            return concurrent(batch, self.cuts[OURS], steps)[0]
-        if row == BOUND:
-            return clocked(own(*partition(self.cuts[OURS], self.rank), batch), steps)
-        if row == ALONE:
-            step = own(*partition(self.cuts[OURS], self.rank), batch)
-            idle: Callable[[], None] = lambda: None
-            return max(clocked(step if self.rank == r else idle, steps) for r in range(PROCESSES))
-        if row == ONE:
-            torch.set_num_threads(PROCESSES if self.rank == 0 else 1)
-            try:
-                return clocked(own(joined(network()), SHAPE, batch) if self.rank == 0 else lambda: None, steps)
-            finally:
-                torch.set_num_threads(1)
-        if row in (DDP, VIEWS):
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # its name changes after torch 2.11
-                copy = nn.parallel.DistributedDataParallel(
-                    joined(network()), broadcast_buffers=False, gradient_as_bucket_view=row == VIEWS
-                )
-            return clocked(own(copy, SHAPE, batch // PROCESSES), steps)
-        return clocked(self._pipeline(row, batch), steps)
-
-    def _pipeline(self, row: str, batch: int) -> Callable[[], None]:
-        _, kind, count = PIPES[row]
-        module, _ = stage(self.cuts["pipes"], self.rank)
-        place: Any = pipelining.PipelineStage(module, self.rank, PROCESSES, CPU)
-        schedule = kind([place] if kind is ScheduleInterleavedZeroBubble else place, count, loss_fn=LOSS)
-        x, t = images(batch, SHAPE), torch.randint(OUTPUTS, (batch,))
-
-        def once() -> None:
-            if self.rank:
-                schedule.step(target=t, losses=[])
-            else:
-                schedule.step(x)
-
-        return stepping(module, once)
-
-    # -------------------------------------------------------- for the simulation
-
-    def stages(self, row: str, batch: int, steps: int) -> list[Stage]:
-        """Return the seconds of the stages of a row, as measured without transfers, with both processes at work."""
-        pieces = PIPES[row][2] if row in PIPES else PROCESSES if row == DDP else 1
-        cut = self.cuts[OURS if row in (OURS, DDP) else "pipes"]
-        module, shape = stage(cut, self.rank)
-        mine = torch.zeros(PROCESSES, 6, dtype=torch.float64)
-        x, t = images(batch // pieces, shape), torch.randint(OUTPUTS, (batch // pieces,))
-        update = optimizer("sgd", module.parameters(), 0.01, momentum=0.9)
-        exit = list(partition(cut, self.rank)[0][-2:]) if not self.rank else []
-        weights, found = list(module.parameters()), []
-        for _ in range(WARM + steps):
-            distributed.barrier()
-            start = x.detach().requires_grad_(bool(self.rank))
-            marks = [time.perf_counter()]
-            out = module(start)
-            loss = LOSS(out, t) if self.rank else (out * torch.ones_like(out)).sum()
-            marks.append(time.perf_counter())
-            if self.rank:
-                torch.autograd.grad(loss, [start], retain_graph=True)
-            marks.append(time.perf_counter())
-            for w, g in zip(weights, torch.autograd.grad(loss, weights, retain_graph=True), strict=True):
-                w.grad = g
-            marks.append(time.perf_counter())
-            update.step()
-            marks.append(time.perf_counter())
-            if exit and row == OURS:
-                LOSS(nn.Sequential(*exit)(out.detach().permute(0, 3, 1, 2)), t).backward()
-            marks.append(time.perf_counter())
-            forward, inputs, both, step, end = (b - a for a, b in zip(marks, marks[1:], strict=False))
-            inputs = min(inputs, both)
-            found.append([forward, inputs, both - inputs, step, end])
-        *passes, step, end = (statistics.median(column) for column in zip(*found[WARM:], strict=True))
-        send, reduce = self._transfers(batch // pieces, cut, module)
-        mine[self.rank] = torch.tensor([*(p * pieces for p in passes), step, end, reduce], dtype=torch.float64)
-        distributed.all_reduce(mine)
-        return [Stage(f, i, w, u, exit=e, reduce=r, send=send * pieces) for f, i, w, u, e, r in mine.tolist()]
-
-    def _transfers(self, batch: int, cut: int, module: nn.Module) -> tuple[float, float]:
-        """Return the seconds to send what a batch gives, and to add up the gradients of a module with the other's."""
-        z, sends, adds = torch.rand(batch * numbers(cut)), [], []
-        gradients = torch.zeros(int(slowest(sum(p.numel() for p in module.parameters()))))
-        for _ in range(5):
-            distributed.barrier()
-            begin = time.perf_counter()
-            (distributed.recv if self.rank else distributed.send)(z, 1 - self.rank)
-            sends.append(time.perf_counter() - begin)
-            distributed.barrier()
-            begin = time.perf_counter()
-            distributed.all_reduce(gradients)
-            adds.append(time.perf_counter() - begin)
-        own_share = sum(p.numel() for p in module.parameters()) / len(gradients)
-        return slowest(statistics.median(sends)), statistics.median(adds) * own_share
-
-
-# ------------------------------------------------------------ side by side
-
-
-def compared(rows: Rows, batches: dict[str, int], rounds: int, count: int) -> dict[str, list[float]]:
-    """Return the images a second of each row, a number a round, all in turn; one round warms up."""
-    found: dict[str, list[float]] = {row: [] for row in batches}
-    for _ in range(rounds + 1):
-        for row, batch in batches.items():
-            found[row].append(batch / rows.seconds(row, batch, max(3, count // batch)))
-    return {row: each[1:] for row, each in found.items()}
-
-
-def told(what: str, rates: dict[str, list[float]], batches: dict[str, int], taken: dict[str, int]) -> dict[str, Any]:
-    """Print a table of rates and memory, and return it."""
-    print(f"\n{what}\n{'':16} {'batch':>6} {'MiB':>8} {'images/s':>9}  concurrent over it")
+    print(f"\n{what}; concurrent over each: median (range)\n{'':15}{'':>6} {'':>7}  {'measured':^30}"
+          f"  by CPU s, and on idle cores")  # fmt: skip
+    print(f"{'':15}{'batch':>6} {'MiB':>7}  {'images/s':>8}  {'':20}  {'per CPU s':>9} {'images/s':>9}")
     said: dict[str, Any] = {}
-    for row, each in rates.items():
-        ratios = sorted(a / b for a, b in zip(rates[OURS], each, strict=True))
-        ratio, rate = statistics.median(ratios), statistics.median(each)
-        said[row] = {"batch": batches[row], "bytes": taken.get(row), "images_per_second": round(rate, 2)}
-        said[row] |= {"ratio": round(ratio, 3), "range": [round(ratios[0], 3), round(ratios[-1], 3)]}
-        held = f"{taken[row] / MIB:8.1f}" if row in taken else " " * 8
-        print(f"{row:16} {batches[row]:6} {held} {rate:9.1f}  {ratio:5.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    best = max((row for row in rates if row in PEERS), key=lambda row: statistics.median(rates[row]))
-    print(f"best of the others: {best}")
-    return {"rows": said, "best": best}
+    for row, mine in found.items():
+        held = f"{taken[row] / MIB:7.1f}" if row in taken else " " * 7
+        said[row] = {"batch": mine.batch, "bytes": taken.get(row)}
+        text = f"{row:15}{mine.batch:6} {held}"
+        for name, width in (("rates", 9), ("by_cpu", 10), ("idle_cores", 10)):
+            each, ours = getattr(mine, name), getattr(found[OURS], name)
+            if not each:
+                continue
+            ratios = sorted(a / b for a, b in zip(ours, each, strict=True))
+            said[row][name] = round(statistics.median(each), 2)
+            text += f" {statistics.median(each):{width}.1f}"
+            if name != "by_cpu":
+                low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
+                said[row][f"{name}_ratio"] = [round(ratio, 3) for ratio in (middle, low, high)]
+                text += f"  {middle:4.2f} ({low:4.2f} to {high:4.2f}) "
+        if mine.period:
+            said[row]["foreseen"] = round(mine.batch / mine.period, 1)
+        print(text)
+    for name, words in (("rates", "as measured"), ("idle_cores", "on idle cores")):
+        there = {row: said[row][name] for row in found if row in PEERS and name in said[row]}
+        best = max(there, key=lambda row: there[row])
+        print(f"best of the others {words}: {best}; concurrent is {said[best][f'{name}_ratio'][0]:.2f} times as fast")
+    ours, bound = said[OURS], said[BOUND]
+    print(f"concurrent has {ours['rates'] / bound['rates']:.0%} of its bound as measured, "
+          f"{ours['by_cpu'] / bound['by_cpu']:.0%} by CPU seconds")  # fmt: skip
+    return said
 
 
-def foreseen(rows: Rows, batch: int, rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Print what the simulation foresees of two devices beside what was measured, and return it."""
-    found, schedules = {}, {OURS: "concurrent", DDP: "ddp", **{row: pipe[0] for row, pipe in PIPES.items()}}
-    for row, schedule in schedules.items():
-        micro = PIPES[row][2] if row in PIPES else 1
-        stages = rows.stages(row, batch, 3)
-        rate = batch / pipelines.period(schedule, stages, micro=micro, queue=QUEUE)
-        found[row] = {"foreseen": round(rate, 1), "measured": round(statistics.median(rates[row]), 1)}
-        if rows.rank == 0:
-            off = rate / statistics.median(rates[row]) - 1
-            print(f"{row:16} {rate:9.1f} foreseen {statistics.median(rates[row]):9.1f} measured  {off:+.0%}")
-    return found
+def foreseen(found: dict[str, Measured]) -> None:
+    """Print what the simulation says of two devices beside what was measured."""
+    print("\nimages/s by the simulation, from CPU seconds of the stages alone, and as measured at the equal batch")
+    for row, mine in found.items():
+        if mine.period:
+            rate, idle = statistics.median(mine.rates), statistics.median(mine.idle_cores)
+            said = mine.batch / mine.period
+            print(f"{row:15} {said:8.1f} {rate:8.1f} ({said / rate - 1:+.0%}); on idle cores {idle:8.1f} "
+                  f"({said / idle - 1:+.0%})")  # fmt: skip
 
 
 def process(rank: int, port: int, args: argparse.Namespace) -> None:
@@ -392,8 +162,6 @@ def process(rank: int, port: int, args: argparse.Namespace) -> None:
     partners.join(partners.Group(rank, PROCESSES, distributed.PrefixStore("partners", store), Network()))
     try:
         said = side_by_side(rank, args)
-    except Exception:
-        import traceback; traceback.print_exc(); raise
     finally:
         partners.leave()
         distributed.destroy_process_group()
@@ -403,13 +171,13 @@ def process(rank: int, port: int, args: argparse.Namespace) -> None:
 
 
 def side_by_side(rank: int, args: argparse.Namespace) -> dict[str, Any]:
-    cuts = {OURS: args.cut, "pipes": args.cut}
+    cuts: dict[str, int] = {OURS: args.cut, "pipes": args.cut}
     if not args.cut:
         record = concurrent(args.batch, "measured", 3)[1]
         if rank == 0:
             found, blocks = record["partitions"], record["partitions"]["block_costs"]
             cuts = {OURS: found["cut"][0], "pipes": _cut.balanced(blocks, [0.0] * len(blocks), PROCESSES)[0]}
-    shared = [cuts]
+    shared: list[Any] = [cuts]
     distributed.broadcast_object_list(shared)
     rows, cuts = Rows(rank, shared[0]), shared[0]
     say = print if rank == 0 else lambda *words: None
@@ -417,38 +185,43 @@ def side_by_side(rank: int, args: argparse.Namespace) -> dict[str, Any]:
     say(f"blocks below the cut: {cuts[OURS]} of concurrent, {cuts['pipes']} of the pipelines, of {len(network())}")
 
     kinds = (OURS, *PEERS)
-    equal = dict.fromkeys((*kinds, BOUND, ALONE), args.batch)
-    rates = compared(rows, equal, args.rounds, args.images)
+    found = compared(rows, dict.fromkeys((*kinds, BOUND, ALONE), args.batch), args.rounds, args.images)
     cap = int(args.cap * MIB)
-    steps = {row: PIPES[row][2] if row in PIPES else PROCESSES if row in (DDP, VIEWS) else 1 for row in kinds}
-    most = {row: largest(lambda n, row=row: step_bytes(row, n, cuts), cap, steps[row]) for row in kinds}
-    fits = {row: batch for row, batch in most.items() if batch}
-    fits |= dict.fromkeys((BOUND,), fits[OURS])
-    capped = compared(rows, fits, args.rounds, args.images)
-    said: dict[str, Any] = {"batch": args.batch, "cap": cap, "cuts": cuts}
     if rank == 0:
-        taken = {row: step_bytes(row, args.batch, cuts) for row in kinds}
-        said["equal"] = told(f"all at batch {args.batch}", rates, equal, taken)
-        taken = {row: step_bytes(row, fits[row], cuts) for row in fits if row in kinds}
-        said["capped"] = told(f"each at its largest batch in {args.cap:g} MiB a process", capped, fits, taken)
-        for row in (row for row in kinds if row not in fits):
-            print(f"{row:16} does not fit with two images")
-        print("\nby the simulation, at the equal batch")
-    said["foreseen"] = foreseen(rows, args.batch, rates)
+        most = {row: largest(lambda n, row=row: step_bytes(row, n, cuts), cap, PIECES[row]) for row in kinds}
+        shared = [most]
+    distributed.broadcast_object_list(shared)
+    most = shared[0]
+    if not most[OURS]:
+        raise LayerwiseError(f"--cap {args.cap:g} is too little for two images of a step: give more MiB")
+    batches = {**{row: batch for row, batch in most.items() if batch}, BOUND: most[OURS]}
+    capped = compared(rows, batches, args.rounds, args.images)
+    if rank:
+        return {}
+    said: dict[str, Any] = {"batch": args.batch, "cap": cap, "cuts": cuts, "load": os.getloadavg()}
+    taken = {row: step_bytes(row, args.batch, cuts) for row in kinds}
+    said["equal"] = told(f"all at batch {args.batch}", found, taken)
+    taken = {row: step_bytes(row, batch, cuts) for row, batch in batches.items() if row in kinds}
+    said["capped"] = told(f"each at its largest batch in {args.cap:g} MiB a process, at most {MOST}", capped, taken)
+    for row in (row for row in kinds if not most[row]):
+        print(f"{row:15} does not fit with two images a process")
+    foreseen(found)
+    print(f"load of the machine over 1, 5, 15 minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     return said
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=64, help="images a step where all have the same")
-    parser.add_argument("--cap", type=float, default=64.0, help="MiB a process where each has its largest batch")
-    parser.add_argument("--images", type=int, default=384, help="images of a row in a round, in whole steps")
+    parser.add_argument("--batch", type=int, default=128, help="images a step where all have the same")
+    parser.add_argument("--cap", type=float, default=40.0, help="MiB a process where each has its largest batch")
+    parser.add_argument("--images", type=int, default=256, help="images of a row in a round, in whole steps")
     parser.add_argument("--cut", type=int, default=0, help="blocks below the cut; measured if not given")
     args = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take the cores from other programmes
     torch.multiprocessing.spawn(process, (port, args), PROCESSES)
     return 0
 
