@@ -3,9 +3,9 @@
 Two processes of one thread each, over gloo: a VGG-13 of half the width with batch normalisation, SGD with momentum, on
 random images of 16 x 16, since speed does not depend on what is in them. The schedule `concurrent` runs as in a fit;
 beside it one process with two threads, torch's DistributedDataParallel, and torch's pipelines. First all at one batch;
-then each at the largest batch whose training step fits into the same memory a process, counted and not sampled. All take
-turns in one run; a row has the median of its images a second, and that of the ratios of `concurrent` to it with their
-range.
+then each at the largest batch whose training step fits into the same memory a process, counted and not sampled. All
+take turns in one run; a row has the median of its images a second, and that of the ratios of `concurrent` to it with
+their range.
 
 Where other programmes take the cores, waiting costs nothing and images a second mislead. Two columns beside them hold
 then too: images by a CPU second of the busier process, and that times the share of time in which
@@ -44,7 +44,7 @@ from partitions_memory import (
     network,
     step_bytes,
 )
-from partitions_steps import CPU, Rows, concurrent
+from partitions_steps import CPU, Rows, costs
 from torch import distributed
 
 from layerwise.errors import LayerwiseError
@@ -172,11 +172,10 @@ def process(rank: int, port: int, args: argparse.Namespace) -> None:
 
 def side_by_side(rank: int, args: argparse.Namespace) -> dict[str, Any]:
     cuts: dict[str, int] = {OURS: args.cut, "pipes": args.cut}
-    if not args.cut:
-        record = concurrent(args.batch, "measured", 3)[1]
-        if rank == 0:
-            found, blocks = record["partitions"], record["partitions"]["block_costs"]
-            cuts = {OURS: found["cut"][0], "pipes": _cut.balanced(blocks, [0.0] * len(blocks), PROCESSES)[0]}
+    if not args.cut and rank == 0:
+        own, exits = costs(args.batch)
+        ours, theirs = (_cut.balanced(own, behind, PROCESSES)[0] for behind in (exits, [0.0] * len(own)))
+        cuts = {OURS: ours, "pipes": theirs}
     shared: list[Any] = [cuts]
     distributed.broadcast_object_list(shared)
     rows, cuts = Rows(rank, shared[0]), shared[0]

@@ -37,8 +37,9 @@ from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
 
 from layerwise.contract import Features, Hooks, Segment, Split, Task
 from layerwise.gradient.optimisers import optimizer
+from layerwise.layers import build as layers
 from layerwise.maths.pipelines import Stage
-from layerwise.methods import local
+from layerwise.methods import _cut, local
 
 CPU = torch.device("cpu")
 TASK = Task("onehot", OUTPUTS, tuple("0123456789"))
@@ -94,19 +95,37 @@ def most_of(begin: tuple[float, float], end: tuple[float, float], steps: int) ->
     return float(found[0]), float(found[1])
 
 
-def concurrent(batch: int, cut: int | str, steps: int) -> tuple[tuple[float, float], dict[str, Any]]:
-    """Return what `clocked` does of the steps of a fit, and its record, which process 0 has whole."""
+def concurrent(batch: int, cut: int, steps: int) -> tuple[float, float]:
+    """Return what `clocked` does, of the steps of a fit."""
     count = batch * (steps + WARM)
     split = Split(torch.rand(count, *SHAPE), torch.randint(OUTPUTS, (count,)))
     features = Features(split, split.rows(torch.arange(0)), TASK)
     options = local.Options(
-        schedule="concurrent", partitions=PROCESSES, queue=QUEUE, cut=cut if isinstance(cut, str) else (cut,),
+        schedule="concurrent", partitions=PROCESSES, queue=QUEUE, cut=(cut,),
         epochs=(1,), batch=batch, decision=DECISION, crop=False,
     )  # fmt: skip
     times: list[tuple[float, float]] = []
     hooks = Hooks(watch=lambda module, step: times.append(now()))
-    fitted = local.fit(Segment(WORDS, SHAPE, OUTPUTS), features, options, seed=0, device=CPU, hooks=hooks)
-    return most_of(times[WARM], times[-1], steps), fitted.record
+    local.fit(Segment(WORDS, SHAPE, OUTPUTS), features, options, seed=0, device=CPU, hooks=hooks)
+    return most_of(times[WARM], times[-1], steps)
+
+
+def costs(batch: int) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of each block, and of a decision block behind it: the clock misleads on a busy machine."""
+
+    def by_cpu(module: nn.Module, z: Tensor) -> tuple[float, Tensor]:
+        found = []
+        for _ in range(5):
+            begin = time.process_time()
+            out = _cut._step(module.train(), z)
+            found.append(time.process_time() - begin)
+        return min(found), out
+
+    blocks = [joined([block]) for block in network()]
+    own, exits, _ = _cut.costs(
+        blocks, lambda _, z: layers.build(DECISION, tuple(z.shape[1:]), OUTPUTS)[0], images(batch, SHAPE), by_cpu
+    )
+    return own, exits
 
 
 class Rows:
@@ -119,7 +138,7 @@ class Rows:
         """Return the seconds of a step, and its CPU seconds in the busier process."""
         torch.manual_seed(self.rank)
         if row == OURS:
-            return concurrent(batch, self.cuts[OURS], steps)[0]
+            return concurrent(batch, self.cuts[OURS], steps)
         if row == BOUND:
             return clocked(own(*partition(self.cuts[OURS], self.rank), batch), steps)
         if row == ALONE:
