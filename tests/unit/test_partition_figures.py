@@ -111,7 +111,7 @@ def test_a_curve_is_what_the_simulation_says_of_each_cut(tiny):
     assert slow < 1
     lines = {line.get_label(): line for line in module.draw(tiny, options).axes[0].get_lines()}
     assert list(lines["partitions at once"].get_ydata()) == pytest.approx(list(ours.values()))
-    assert set(lines) == {"devices", *_stages.NAMES.values()}
+    assert set(lines) == {"no time lost", *_stages.NAMES.values()}
 
 
 def test_seconds_are_those_of_the_fit(tiny):

@@ -51,7 +51,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
         empty(ax)
         return figure
     counts = [count for count in COUNTS if count <= options.most]
-    ax.plot(counts, counts, color="#bbbbbb", lw=1, label="devices")
+    ax.plot(counts, counts, color="#bbbbbb", lw=1, label="no time lost")
     for name in options.schedules:
         curve, i = speedups(record, name, counts, options), list(NAMES).index(name)
         style: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "ls": DASHES[i % len(DASHES)], "ms": 4}
@@ -99,6 +99,7 @@ def caption(results: StudyResults, options: Options) -> str:
         f"Images a second of {options.network} on so many devices over those of one, simulated from what its blocks "
         "and decision blocks cost and from the seconds of its fit. For each number of devices the network is cut so "
         "that the slowest is as fast as can be; lines end where there are no more blocks. Pipelines have "
-        f"{options.micro} micro-batches a device; data parallelism adds gradients up while it goes on backward. {options.bandwidth:.3g} bytes a second between devices, updates left out.{out} "
+        f"{options.micro} micro-batches a device; data parallelism adds gradients up while it goes on backward. "
+        f"{options.bandwidth:.3g} bytes a second between devices, updates left out.{out} "
         f"{provenance(results, 'networks/*/fit.json')}"
     )

@@ -22,7 +22,7 @@ from layerwise.results.study_results import StudyResults
 KINDS = {
     "F": ("forward", "#0072B2"),
     "B": ("backward", "#E69F00"),
-    "I": ("backward, for the inputs", "#E69F00"),
+    "I": ("backward, for the inputs", "#D55E00"),
     "W": ("backward, for the weights", "#009E73"),
 }
 WIDTH, ROW, HEAD = 8.0, 0.26, 0.42  # inches of a figure, of a device in it, and of what is above a panel
@@ -68,7 +68,9 @@ def draw(results: StudyResults, options: Options) -> Figure:
         ax.set_title(f"{NAMES[name]}: devices at work {100 * used:.0f} % of the time", loc="left")
         drawn |= _panel(ax, name, each, until / unit, unit, options.micro)
     axes[-1].set_xlabel("time, in steps of the slowest partition at once")
-    handles = [Patch(color=colour, label=label) for kind, (label, colour) in KINDS.items() if kind in drawn]
+    handles = [
+        Patch(color=shaded(colour, 0.2), label=label) for kind, (label, colour) in KINDS.items() if kind in drawn
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
@@ -83,7 +85,8 @@ def _stages(record: dict | None, schedule: str, options: Options) -> list[Stage]
 
 def _panel(ax: Axes, name: str, each: list[Stage], until: float, unit: float, micro: int) -> set[str]:
     """Draw what devices do up to a time, and return the kinds of work that are seen."""
-    steps = 1 + int(until * unit / period(name, each, micro=micro))
+    ahead = 3 * len(each)  # a fast device goes ahead of the pace as far as queues let it
+    steps = 1 + int(until * unit / period(name, each, micro=micro)) + ahead
     drawn = set()
     for work, (start, end) in simulate(name, each, steps, micro=micro).items():
         start, end = start / unit, min(end / unit, until)
