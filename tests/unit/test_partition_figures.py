@@ -104,7 +104,7 @@ def test_a_curve_is_what_the_simulation_says_of_each_cut(tiny):
         assert found == pytest.approx(bound)
         even = _cut.stages(plan["block_costs"], [0.0] * 3, _cut.balanced(plan["block_costs"], [0.0] * 3, count))
         for name in ("naive", "gpipe", "1f1b", "zero_bubble"):
-            assert module.speedups(record, name, [count], options)[count] < sum(even) / max(even)
+            assert module.speedups(record, name, [count], options)[count] <= sum(even) / max(even) * (1 + 1e-9)
         assert module.speedups(record, "naive", [count], options)[count] < 1
     slow, fast = (module.speedups(record, "ddp", [64], replace(options, bandwidth=rate))[64] for rate in (1e3, 1e15))
     assert fast == pytest.approx(64)

@@ -159,7 +159,7 @@ def test_a_pass_waits_for_what_it_needs(parts, micro):
 
 
 def test_1f1b_holds_fewer_micro_batches_than_gpipe():
-    """At most as many forward passes wait for their backward pass as there are devices from here up (Narayanan 2021)."""
+    """As many forward passes wait for their backward pass as there are devices from here up (Narayanan et al.)."""
 
     def most(schedule, d):
         times = simulate(schedule, equal(4), micro=8)
