@@ -9,7 +9,8 @@ their range.
 
 Where other programmes take the cores, waiting costs nothing and images a second mislead. Two columns beside them hold
 then too: images by a CPU second of the busier process, and that times the share of time in which
-`layerwise.maths.pipelines` foresees it at work, which is the pace of two idle cores. The bound is the slowest partition
+`layerwise.maths.pipelines` foresees it at work, which is the pace of two idle cores; of one process the most that two
+threads can reach. The bound is the slowest partition
 by itself, without any transfer, both processes at work; `alone` is the same with one at work at a time.
 """
 
@@ -32,6 +33,7 @@ from partitions_memory import (
     BOUND,
     DDP,
     MOST,
+    ONE,
     OURS,
     PEERS,
     PIECES,
@@ -71,9 +73,12 @@ def compared(rows: Rows, batches: dict[str, int], rounds: int, count: int) -> di
         if row in found:
             micro = PIPES[row][2] if row in PIPES else 1
             stages = rows.stages(row, batches[row], 3)
-            found[row].period = pipelines.period(schedule, stages, micro=micro, queue=QUEUE)
+            period = pipelines.period(schedule, stages, micro=micro, queue=QUEUE)
+            found[row].foreseen = batches[row] / period
             # What DDP adds up takes CPU seconds, which are measured, beside the work on its gradients.
-            found[row].busy = found[row].period if row in (DDP, VIEWS) else worked(row, stages)
+            found[row].share = 1.0 if row in (DDP, VIEWS) else worked(row, stages) / period
+    if ONE in found:
+        found[ONE].share = float(PROCESSES)  # its CPU seconds are those of all its threads
     return found
 
 
@@ -86,19 +91,20 @@ def worked(row: str, stages: Sequence[Stage]) -> float:
 class Measured:
     """Of a row: images a second, and by a CPU second of the busier process, a number a round.
 
-    `period` is what the simulation foresees of a step, and `busy` how long the busier process then works in it.
+    `foreseen` is what the simulation says, and `share` how much of the time it sees the busier process at work; of one
+    process it is the number of its threads, as if they shared all work evenly: more than it reaches.
     """
 
     batch: int
     rates: list[float] = field(default_factory=list)
     by_cpu: list[float] = field(default_factory=list)
-    period: float = 0.0
-    busy: float = 0.0
+    foreseen: float = 0.0
+    share: float = 0.0
 
     @property
     def idle_cores(self) -> list[float]:
         """Images a second of two idle cores: by CPU seconds, and the share of time in which these are used."""
-        return [rate * self.busy / self.period for rate in self.by_cpu] if self.period else []
+        return [rate * self.share for rate in self.by_cpu] if self.share else []
 
 
 def told(what: str, found: dict[str, Measured], taken: dict[str, int]) -> dict[str, Any]:
@@ -128,8 +134,8 @@ def told(what: str, found: dict[str, Measured], taken: dict[str, int]) -> dict[s
                 low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
                 said[row][f"{name}_ratio"] = [round(ratio, 3) for ratio in (middle, low, high)]
                 text += f"  {middle:4.2f} ({low:4.2f} to {high:4.2f}) "
-        if mine.period:
-            said[row]["foreseen"] = round(mine.batch / mine.period, 1)
+        if mine.foreseen:
+            said[row]["foreseen"] = round(mine.foreseen, 1)
         print(text)
     for name, words in (("rates", "as measured"), ("idle_cores", "on idle cores")):
         there = {row: said[row][name] for row in found if row in PEERS and name in said[row]}
@@ -145,9 +151,9 @@ def foreseen(found: dict[str, Measured]) -> None:
     """Print what the simulation says of two devices beside what was measured."""
     print("\nimages/s by the simulation, from CPU seconds of the stages alone, and as measured at the equal batch")
     for row, mine in found.items():
-        if mine.period:
+        if mine.foreseen:
             rate, idle = statistics.median(mine.rates), statistics.median(mine.idle_cores)
-            said = mine.batch / mine.period
+            said = mine.foreseen
             print(f"{row:15} {said:8.1f} {rate:8.1f} ({said / rate - 1:+.0%}); on idle cores {idle:8.1f} "
                   f"({said / idle - 1:+.0%})")  # fmt: skip
 
