@@ -10,8 +10,8 @@ their range.
 Where other programmes take the cores, waiting costs nothing and images a second mislead. Two columns beside them hold
 then too: images by a CPU second of the busier process, and that times the share of time in which
 `layerwise.maths.pipelines` foresees it at work, which is the pace of two idle cores; of one process the most that two
-threads can reach. The bound is the slowest partition by itself, without any transfer, both processes at work; `alone` is
-the same with one at work at a time.
+threads can reach. The bound is the slowest partition by itself, without any transfer, both processes at work; `alone`
+is the same with one at work at a time.
 """
 
 from __future__ import annotations
