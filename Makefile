@@ -88,6 +88,7 @@ bench: known setup ## speed as ratios to named peers, and a study timed from not
 	python bench/methods.py
 	python bench/platonic.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
 	python bench/dgl.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
+	python bench/partitions.py
 	python bench/study.py "$$STUDY" --cores $(CORES)
 
 adopt: known setup ## dvc pull, then let Snakemake take the files as its own

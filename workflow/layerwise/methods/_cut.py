@@ -131,8 +131,8 @@ def _now(device: torch.device) -> float:
 
 def costs(
     blocks: Sequence[nn.Module], decision: Callable[[int, Tensor], nn.Module | None], z: Tensor, how: Callable
-) -> tuple[list[float], list[float]]:
-    """Return what each block costs, and the decision block behind each.
+) -> tuple[list[float], list[float], list[int]]:
+    """Return what each block costs, the decision block behind each, and the bytes of a batch that each gives.
 
     Parameters
     ----------
@@ -143,13 +143,14 @@ def costs(
     how
         `counted` or `measured`.
     """
-    own, exits = [], []
+    own, exits, sizes = [], [], []
     for number, block in enumerate(blocks, 1):
         cost, z = how(block, z)
         own.append(cost)
+        sizes.append(z.numel() * z.element_size())
         end = decision(number, z) if number < len(blocks) else None
         exits.append(how(end, z)[0] if end is not None else 0.0)
-    return own, exits
+    return own, exits, sizes
 
 
 def plan(
@@ -196,14 +197,16 @@ def plan(
     z = samples.sample.expand(options.batch, *samples.shape)
     with torch.random.fork_rng(devices=[]):
         try:
-            own, exits = costs(blocks, decision, z, how)
+            own, exits, sizes = costs(blocks, decision, z, how)
         except LayerwiseError:
             if given is None:
                 raise
-            own = exits = [0.0] * body  # layers that go by numbers: the cut is given, and nothing is foreseen
+            # Layers that go by numbers: the cut is given, and nothing is foreseen.
+            own, exits, sizes = [0.0] * body, [0.0] * body, [0] * body
     cut = given or balanced(own, exits, options.partitions, options.teams)
     dear = stages(own, exits, cut, options.teams)
     found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": dear}
+    found |= {"block_costs": own, "exit_costs": exits, "block_bytes": sizes}
     found |= {"allocation": list(options.allocation)} if options.allocation else {}
     found["imbalance_forecast"] = round(imbalance(dear), 4)
     if measures:
