@@ -51,6 +51,7 @@ from torch import distributed
 
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import partners
+from layerwise.gradient.allocation import Allocation
 from layerwise.gradient.channels import Network
 from layerwise.maths import pipelines
 from layerwise.maths.pipelines import Stage
@@ -165,7 +166,8 @@ def process(rank: int, port: int, args: argparse.Namespace) -> None:
     store = distributed.TCPStore("127.0.0.1", port, PROCESSES, is_master=rank == 0)
     where = distributed.PrefixStore("group", store)
     distributed.init_process_group("gloo", store=where, rank=rank, world_size=PROCESSES)
-    partners.join(partners.Group(rank, PROCESSES, distributed.PrefixStore("partners", store), Network()))
+    store = distributed.PrefixStore("partners", store)
+    partners.join(partners.Group(rank, Allocation((1,) * PROCESSES), store, Network()))
     try:
         said = side_by_side(rank, args)
     finally:
