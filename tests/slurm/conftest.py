@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from loopback import Job, Slurm
-from places import Workplace, copied, make
 
 from layerwise import environment
+from places import Workplace, copied, make
 
 environment.same_instructions()  # as jobs do: fits in this process are to give their bytes
 

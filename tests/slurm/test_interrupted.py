@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Cluster
 from loopback import processes, said
+
 from places import whole
 
 NODE = "results/tiny/networks/digits/seed0/mlp/node.json"

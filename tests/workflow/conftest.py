@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from places import TINY, Lab, Workplace, copied, make
 
 from layerwise import environment, store
+from places import TINY, Lab, Workplace, copied, make
 
 environment.same_instructions()  # as the verbs do, in this process and in those that tests start
 

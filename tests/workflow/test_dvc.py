@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from places import ROOT, TINY, Workplace, make
 
 from layerwise.errors import LayerwiseError
+from places import ROOT, TINY, Workplace, make
 
 # Of one seed and one network, whose features it keeps, and without figures.
 STUDY = TINY.replace("seeds: 2\nseeds_together: true\nkeep: [d4]", "seeds: 1\nkeep: [ridge]")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from places import ROOT, Workplace
 
 pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="not in this environment: run `make setup`")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from places import whole
 
 NODE = "results/tiny/networks/digits/seeds/mlp/node.json"

@@ -9,9 +9,9 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from places import ROOT, Lab
 
 from layerwise import plugins, store
+from places import ROOT, Lab
 
 OPTIONS = """
 from dataclasses import dataclass

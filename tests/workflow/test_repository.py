@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from places import ROOT, make
 
 from layerwise.study import file as study_file
+from places import ROOT, make
 from shipped import studies
 
 STUDIES = studies()

@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+
 from places import Workplace, copied
 
 SEEDS = ", seeds 0 1"

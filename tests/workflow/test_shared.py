@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
-from places import TINY, Workplace
 from safetensors.torch import load_file
+
+from places import TINY, Workplace
 
 TWO = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "layerwise", "fit", "studies/tiny.yaml", "digits")
 
