@@ -52,7 +52,7 @@ from torch import distributed
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import partners
 from layerwise.gradient.allocation import Allocation
-from layerwise.gradient.channels import Network
+from layerwise.gradient.network import Network
 from layerwise.maths import pipelines
 from layerwise.maths.pipelines import Stage
 from layerwise.methods import _cut

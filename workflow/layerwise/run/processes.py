@@ -28,7 +28,7 @@ from layerwise.contract import Dataset
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import folder, partners
 from layerwise.gradient.allocation import Allocation
-from layerwise.gradient.channels import Network
+from layerwise.gradient.network import Network
 from layerwise.study.model import Study
 from layerwise.study.trie import Node, prefixes
 
