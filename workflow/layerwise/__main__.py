@@ -271,7 +271,6 @@ def _one_seed(args: argparse.Namespace) -> model.Study:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    import csv
     import json
 
     from layerwise.run import machine
@@ -281,14 +280,7 @@ def _predict(args: argparse.Namespace) -> None:
     machine.deterministic(on, args.threads)
     network, _ = fitted.network_of(plan, args.dataset, args.path)
     rows = fitted.predictions(network, args.files, on)
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return
-    values = [f"value_{i}" for i in range(1, network.task.outputs + 1)] if network.task.kind == "values" else []
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["file", "row", *(values or ["class", "score"])])
-    for row in rows:
-        table.writerow([row["file"], row["row"], *(row["values"] if values else (row["class"], row["score"]))])
+    print(json.dumps(rows, indent=1) if args.json else fitted.table(rows), flush=True)
 
 
 def _export(args: argparse.Namespace) -> None:

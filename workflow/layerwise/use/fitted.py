@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def network_of(study: Study, dataset: str, path: str) -> tuple[Network, Header]:
     prepared = store.read_tensors(folder / "valid.safetensors")  # each split has shift and scale
     shape = tuple(data.record["shape"])
     pixels = data.pixels is not None and shape[1] == shape[2]
-    background = getattr(study.dataset(dataset)[1], "background", "none") if pixels else "none"
+    background: Any = getattr(study.dataset(dataset)[1], "background", "none") if pixels else "none"
     inputs = Inputs(shape, pixels, background)
     header = Header(
         words=tuple(tuple(fit["layers"]) for fit in fits),
@@ -83,3 +85,16 @@ def predictions(network: Network, given: Sequence[str | Path], on: torch.device)
                 told |= {"class": label, "score": max(own), "scores": dict(zip(network.classes, own, strict=True))}
             rows.append(told)
     return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return predictions as CSV: file, row, class and score, or a column a value of a regression."""
+    flat = []
+    for row in rows:
+        values = {f"value_{i}": value for i, value in enumerate(row.get("values", []), 1)}
+        flat.append({name: cell for name, cell in row.items() if name not in ("scores", "values")} | values)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue().rstrip("\n")
