@@ -56,8 +56,8 @@ def percent(mine: pd.DataFrame) -> pd.DataFrame:
     if "step" in mine:
         mine = mine[mine["step"] == mine["step"].max()]
     names = list(mine.loc[mine["true"] == mine["predicted"], "true"].unique())
-    cells = mine.groupby(["true", "predicted"])["samples"].sum().unstack(fill_value=0).reindex(names, columns=names)
-    cells = cells.fillna(0)
+    pairs = mine.pivot_table(index="true", columns="predicted", values="samples", aggfunc="sum", fill_value=0)
+    cells = pairs.reindex(index=names, columns=names, fill_value=0)
     return 100 * cells.div(cells.sum(axis=1).replace(0, np.nan), axis=0)
 
 
