@@ -7,11 +7,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.utils import check_X_y
+from torch import Tensor
 
 from layerwise.estimators._base import documented, parameters
 from layerwise.estimators._batches import Batches, BatchSource, Passes
 from layerwise.estimators._checks import FLOATS, demand_one_type, demand_scale, one_line, warn_of_offset
 from layerwise.estimators._predictor import NetworkClassifier, NetworkRegressor, Predictor
+from layerwise.estimators._scaling import scaled
 from layerwise.methods import platonic, ridge
 
 
@@ -20,9 +22,10 @@ class _Platonic(Predictor):
     # The solver that rounding does not break, and hidden targets in the linear range of tanh for standardised X.
     __init__ = parameters(
         platonic,
-        layers=("dense 32", "tanh"),
+        layers=("dense 256", "tanh"),
         alpha=0.1,
         solver="ridge",
+        standardise=True,
         image_shape=None,
         device="auto",
         random_state=None,
@@ -45,15 +48,22 @@ class _Platonic(Predictor):
         """
         passes = Passes(batches, self._checked_batch)
         demand_scale(passes.head, self._sums, "X")
-        warn_of_offset(passes.head, type(self).__name__)
+        if not self.standardise:
+            warn_of_offset(passes.head, type(self).__name__)
         values, task = self._task(passes.y)  # of the classifier or the regressor
         if values.dtype.kind == "f":
             values = values.astype(passes.head.dtype)
         if hasattr(self, "feature_names_in_"):  # of an earlier fit to a data frame
             del self.feature_names_in_
-        self.n_features_in_ = passes.head.shape[1]
-        train = BatchSource(passes, self._tensor, torch.from_numpy(values), self._tensor(passes.head))
-        return self._fit_segment(self._ended_words(), train, task)
+        self.n_features_in_, self._seen_shape, words = passes.head.shape[1], None, self._ended_words()
+        head = self._tensor(passes.head)
+        scaling = self._scaling(passes.columns, tuple(head.shape[1:]), words)
+
+        def samples(rows: np.ndarray) -> Tensor:
+            return self._tensor(rows) if scaling is None else scaled(scaling, self._tensor(rows))
+
+        train = BatchSource(passes, samples, torch.from_numpy(values), samples(passes.head))
+        return self._fit_segment(words, train, task, scaling)
 
     def _checked_batch(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         values = isinstance(self, NetworkRegressor)
