@@ -255,7 +255,7 @@ class Network(BaseEstimator):
 
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""
-        given = self._common().image_shape or self._seen_shape
+        given = self._seen_shape if self._common().image_shape is None else self._common().image_shape
         shape = x.shape[1:] if given is None else given
         if prod(shape) != x.shape[1] or len(shape) not in (1, 3):
             raise ValueError(

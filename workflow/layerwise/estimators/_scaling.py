@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerwise.layers import build as layers
+from layerwise.layers.settings import PLAIN
 from layerwise.layers.words import parse
 
 WORD = "batchnorm"
@@ -30,8 +31,9 @@ class Columns:
                 self.total = self.square = np.zeros_like(self.about)
                 self.low = self.high = self.about
             self.low, self.high = np.minimum(self.low, rows.min(0)), np.maximum(self.high, rows.max(0))
-            rows -= self.about
-            self.total, self.square = self.total + rows.sum(0), self.square + np.square(rows).sum(0)
+            with np.errstate(over="ignore"):
+                rows -= self.about
+                self.total, self.square = self.total + rows.sum(0), self.square + np.square(rows).sum(0)
             self.n += len(rows)
         return self
 
@@ -41,6 +43,8 @@ class Columns:
         What is constant is only shifted. The scale stands in the layer's weight, for its ``eps`` would bend a small
         variance.
         """
+        if not np.isfinite(self.square).all():
+            raise ValueError("X holds values whose squares overflow: scale X")
         moved = self.total / self.n
         mean, variance, low, high = self.about + moved, self.square / self.n - moved**2, self.low, self.high
         if len(shape) == 3:
@@ -51,19 +55,19 @@ class Columns:
             low, high = low.reshape(of_channel).min(1), high.reshape(of_channel).max(1)
         spread = np.sqrt(np.maximum(variance, 0.0))
         spread[(low == high) | (spread == 0)] = 1.0
-        norm = layers.make(parse(WORD), shape).double().eval()
-        assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        with torch.no_grad():
+        with PLAIN.applied(), torch.no_grad():
+            norm = layers.make(parse(WORD), shape).double().eval()
+            assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             norm.weight.copy_(torch.from_numpy(1 / spread))
             norm.bias.zero_()
             norm.running_mean.copy_(torch.from_numpy(mean))
             norm.running_var.fill_(1 - norm.eps)
-        return norm.requires_grad_(False)
+            return norm.requires_grad_(False)
 
 
-@torch.no_grad()
 def scaled(scaling: nn.Module, samples: Tensor) -> Tensor:
     """Return samples in their own type through a layer of float64, a few at a time."""
-    return torch.cat([scaling(some.double()).to(samples.dtype) for some in samples.split(ROWS)])
+    with PLAIN.applied(), torch.no_grad():
+        return torch.cat([scaling(some.double()).to(samples.dtype) for some in samples.split(ROWS)])
