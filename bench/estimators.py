@@ -1,4 +1,4 @@
-"""Every estimator with its defaults on ordinary data sets of scikit-learn, beside scikit-learn's own: docs/estimators.md.
+"""Every estimator with its defaults on data sets of scikit-learn, beside scikit-learn's own: docs/estimators.md.
 
 ``PYTHONPATH=workflow OMP_NUM_THREADS=1 python bench/estimators.py`` prints two tables in Markdown: R2 on the test split
 for values, accuracy in % for classes, mean over three splits, and the seconds of all fits of a row. Data come as they
