@@ -75,6 +75,18 @@ def as_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     return X.reshape(len(X), -1), shape
 
 
+def weights_of(weight: Any, samples: int, name: str) -> torch.Tensor:
+    """Return how often each sample counts, ``(N,)`` float64."""
+    with one_line():
+        counts = np.asarray(as_array(weight), dtype=np.float64)
+    counts = np.full(samples, float(counts)) if counts.ndim == 0 else counts
+    if counts.shape != (samples,):
+        raise ValueError(f"{name}: sample_weight has shape {counts.shape}, and X {samples} samples: give one for each")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.any()):
+        raise ValueError(f"{name}: sample_weight is to be finite, not negative, and not zero for all samples")
+    return torch.from_numpy(counts.copy())
+
+
 def classes_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, sorted, and the number of each label's class."""
     with one_line():

@@ -69,10 +69,13 @@ class NetworkClassifier(ClassifierMixin, Predictor):
         y : array-like of shape (n_samples,)
             Their classes, of any type.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any, **more: Any) -> Self:
         demand_one_type(y)
         x, y = self._validated(X, y)
         labels, task = self._task(y)
-        return self._fit_scores(x, labels, task)
+        return self._fit_scores(x, labels, task, **more)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the numbers of the classes ``(N,)``, and the task that they pose."""
@@ -166,11 +169,14 @@ class NetworkRegressor(RegressorMixin, Predictor):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their values.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any, **more: Any) -> Self:
         if np.asarray(as_array(y)).dtype.kind in "mM":
             raise ValueError("y holds dates: give numbers, such as days since a first one")
         x, y = self._validated(X, y, multi_output=True, y_numeric=True)
         values, task = self._task(y)
-        return self._fit_scores(x, values.astype(x.dtype), task)
+        return self._fit_scores(x, values.astype(x.dtype), task, **more)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the values ``(N, outputs)`` less their mean, in units of their spread, and the task that they pose.
