@@ -75,6 +75,7 @@ def made(draw):
         "layers": LAYERS,
         "image_shape": SHAPES,
         "device": st.just("cpu"),
+        "standardise": st.booleans(),
         "random_state": st.integers(0, 9),
         "validation_fraction": st.sampled_from([0.1, 0.5, 0.9, 0, 1, -1.0, float("nan")]),
     }

@@ -45,6 +45,8 @@ VERBS = [
     "verdicts",
     "report",
     "asked",
+    "predict",
+    "export",
     "study",
     "show",
 ]
@@ -99,7 +101,7 @@ NAMES = [
     "9" * 5000,
 ]
 NAMES += ["3000000000", "100000000000000000000", "cpu", "cuda", "tpu", "auto", "{x}", "$HOME", "`id`", "'", '"', "٣"]
-NAMES += ["made.json", "folder/made.json", "tiny.yaml/made.json"]
+NAMES += ["x.csv", "x.safetensors", "--json", "made.json", "folder/made.json", "tiny.yaml/made.json"]
 WORDS = st.one_of(
     st.sampled_from([*FILES, *NAMES, *OPTIONS]), st.text(max_size=6).filter(lambda word: "\x00" not in word)
 )
@@ -111,6 +113,7 @@ def lines(draw):
     verb = draw(st.sampled_from(VERBS))
     study = draw(st.one_of(st.just("tiny.yaml"), st.sampled_from(FILES)))
     right = {"dataset": ["circle"], "fit": ["circle", "ridge"], "represent": ["circle", "ridge"]}
+    right |= {"predict": ["circle", "ridge", "x.csv"], "export": ["circle", "ridge", "x.safetensors"]}
     right |= {"probe": ["lsd", "circle"], "figure": ["readout_depth"], "table": ["accuracy"]}
     words = [draw(st.one_of(st.just(word), WORDS)) for word in right.get(verb, [])]
     more = [

@@ -9,10 +9,11 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn import datasets
-from sklearn.base import is_regressor
-from sklearn.linear_model import Ridge, RidgeClassifier
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.base import clone, is_regressor
+from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
+from sklearn.metrics import log_loss
+from sklearn.model_selection import cross_val_predict, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerwise.errors import LayerwiseWarning
@@ -50,13 +51,15 @@ FRIEDMAN = datasets.make_friedman1(400, random_state=0)
 VALUES = {
     "diabetes": datasets.load_diabetes(return_X_y=True),
     "made": MADE,
+    "friedman 2": datasets.make_friedman2(400, random_state=0),  # columns from 1 to 1,760, y up to 1,700
     "made * 1e6": (MADE[0], 1e6 * MADE[1]),
     "made * 1e-6": (MADE[0], 1e-6 * MADE[1]),
     "friedman": FRIEDMAN,
     "friedman + 1e6": (FRIEDMAN[0], FRIEDMAN[1] + 1e6),
 }
 CLASSES = {name: getattr(datasets, f"load_{name}")(return_X_y=True) for name in ("iris", "wine", "breast_cancer")}
-CLASSES["digits"] = datasets.load_digits(return_X_y=True)
+CLASSES["digits"] = tuple(each[:1200] for each in datasets.load_digits(return_X_y=True))
+CLASSES["moons"] = datasets.make_moons(300, noise=0.2, random_state=0)
 
 # How far a regressor's R2, or a classifier's accuracy, may lie below the linear baseline of scikit-learn.
 BELOW = {
@@ -78,14 +81,58 @@ BELOW = {
 @pytest.mark.filterwarnings("error::layerwise.errors.LayerwiseWarning")
 @pytest.mark.parametrize(("estimator", "below"), BELOW.items(), ids=str)
 def test_defaults_hold_beside_a_linear_baseline(estimator, below):
+    """As they come, on data as they come; transformers alone need columns of one size."""
     regresses = is_regressor(estimator)
+    own = make_pipeline(StandardScaler(), estimator) if isinstance(estimator, Pipeline) else estimator
     for name, (x, y) in (VALUES if regresses else CLASSES).items():
         train_x, test_x, train_y, test_y = train_test_split(x, y, random_state=0)
         scores = [
-            make_pipeline(StandardScaler(), each).fit(train_x, train_y).score(test_x, test_y)
-            for each in (Ridge() if regresses else RidgeClassifier(), estimator)
+            each.fit(train_x, train_y).score(test_x, test_y)
+            for each in (make_pipeline(StandardScaler(), Ridge() if regresses else RidgeClassifier()), own)
         ]
         assert scores[1] > scores[0] - below, (name, scores)
+
+
+def test_a_platonic_regressor_is_safe_on_more_features_than_samples():
+    for seed in range(3):  # 75 samples of 100 features, of which 10 matter; y of some hundreds
+        x, y = datasets.make_regression(random_state=seed)
+        train_x, test_x, train_y, test_y = train_test_split(x, y, random_state=seed)
+        scores = [
+            each.fit(train_x, train_y).score(test_x, test_y) for each in (PlatonicRegressor(random_state=0), Ridge())
+        ]
+        assert scores[0] > scores[1] - 0.2
+        assert scores[0] > 0
+
+
+def test_predictions_that_leave_the_range_of_the_targets_are_warned_of():
+    network = PlatonicRegressor(layers=("dense 40", "relu"), random_state=0).fit(*MADE)
+    network.predict(3 * MADE[0])
+    with pytest.warns(LayerwiseWarning, match="PlatonicRegressor: for this X predictions are .* times as far"):
+        network.predict(1e4 * MADE[0])
+
+
+@pytest.mark.parametrize("cls", [PlatonicClassifier, DGLClassifier, SGDNetworkClassifier, LocalNetworkClassifier])
+def test_standardise_is_a_standard_scaler_in_front(cls):
+    x, y = CLASSES["wine"]
+    x = x.astype(np.float32)
+    x[:, 3] = 7.0
+    options = {} if cls is PlatonicClassifier else {"epochs": (2,) if cls is LocalNetworkClassifier else 2}
+    own = cls(**options, random_state=0).fit(x, y)
+    scaled = StandardScaler().fit_transform(x.astype(np.float64)).astype(np.float32)
+    twin = cls(**options, standardise=False, random_state=0).fit(scaled, y)
+    np.testing.assert_allclose(own.decision_function(x), twin.decision_function(scaled), rtol=1e-3, atol=1e-3)
+    assert own.layers_ == ("batchnorm", *twin.layers_)
+    scores = own.module_(torch.from_numpy(x).to(own.module_[-1].weight.dtype))
+    np.testing.assert_allclose(scores.detach().numpy(), own.decision_function(x), rtol=1e-6)
+
+
+def test_images_are_standardised_by_channel_and_blocks_of_models_are_not():
+    images = RNG.normal(size=(30, 3, 4, 4)) * [[[[1.0]], [[10.0]], [[100.0]]]] + 5
+    network = SGDNetworkClassifier(layers=("conv 2 3", "relu"), epochs=1, random_state=0).fit(images, Y[:30])
+    first = network.module_[0]
+    np.testing.assert_allclose(first.running_mean, images.mean((0, 2, 3)))
+    np.testing.assert_allclose(1 / first.weight.numpy(), images.std((0, 2, 3)))
+    assert first(torch.from_numpy(images)).std((0, 2, 3), correction=0).numpy() == pytest.approx(1)
 
 
 def test_values_keep_their_units():
@@ -125,9 +172,9 @@ def test_single_samples_far_from_zero_are_fitted_in_enough_digits():
 @pytest.mark.parametrize(
     "estimator",
     [
-        SGDNetworkClassifier(epochs=1),
-        PlatonicClassifier(layers=("dense 9", "relu")),
-        DGLClassifier(epochs=1),
+        SGDNetworkClassifier(epochs=1, standardise=False),
+        PlatonicClassifier(layers=("dense 9", "relu"), standardise=False),
+        DGLClassifier(epochs=1, standardise=False),
         PCATransformer(layers=("dense 1",)),
     ],
 )
@@ -151,9 +198,122 @@ def test_a_readout_and_samples_of_usual_sizes_are_not_warned_of():
 
 def test_a_fit_that_runs_away_between_the_samples_is_warned_of():
     x, y = StandardScaler().fit_transform(FRIEDMAN[0][:300]), FRIEDMAN[1][:300]
-    wild = PlatonicRegressor(solver="pinv", alpha=1.0, beta=100.0, random_state=0)
+    wild = PlatonicRegressor(layers=("dense 32", "tanh"), solver="pinv", alpha=1.0, beta=100.0, random_state=0)
     with pytest.warns(LayerwiseWarning, match="PlatonicRegressor: at training samples, or half way between two"):
         wild.fit(x, y)
+
+
+# ---------------------------------------------------------------- images of three and four dimensions
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SGDNetworkClassifier(layers=("conv 3 4", "relu"), epochs=2, random_state=0),
+        PlatonicClassifier(random_state=0),
+        RidgeReadoutClassifier(),
+        PCATransformer(layers=("conv 3 4", "relu")),
+    ],
+)
+@pytest.mark.parametrize("channels", [0, 2])
+def test_images_are_what_their_rows_with_a_shape_are(estimator, channels):
+    images = RNG.normal(size=(40, channels, 6, 5) if channels else (40, 6, 5))
+    shape, rows = (channels or 1, 6, 5), images.reshape(40, -1)
+    own = clone(estimator).fit(images, Y)
+    twin = clone(estimator)
+    twin = twin.set_params(image_shape=shape) if "image_shape" in twin.get_params() else twin
+    give = "transform" if hasattr(twin, "transform") else "decision_function"
+    want = getattr(twin.fit(rows, Y), give)(rows)
+    for x in (images, rows, torch.from_numpy(images), list(images)):
+        np.testing.assert_array_equal(getattr(own, give)(x), want)
+    assert own.n_features_in_ == rows.shape[1]
+
+
+def test_images_with_channels_last_and_of_another_size_are_one_line():
+    network = SGDNetworkClassifier(layers=("conv 3 4",), epochs=1)
+    with pytest.raises(ValueError, match=r"channels last: give them first, X.transpose\(0, 3, 1, 2\)"):
+        network.fit(np.zeros((40, 6, 6, 3)), Y)
+    network.fit(RNG.normal(size=(40, 3, 6, 6)), Y)
+    with pytest.raises(ValueError, match="X has 75 features, but SGDNetworkClassifier is expecting 108 features"):
+        network.predict(np.zeros((2, 3, 5, 5)))
+    with pytest.raises(ValueError, match=r"image_shape \(1, 6, 6\) is not that of 108 features"):
+        SGDNetworkClassifier(image_shape=(1, 6, 6)).fit(RNG.normal(size=(40, 3, 6, 6)), Y)
+
+
+# ---------------------------------------------------------------- probabilities
+
+
+@pytest.mark.parametrize("cls", [PlatonicClassifier, RidgeReadoutClassifier, DGLClassifier])
+@pytest.mark.parametrize("name", ["iris", "moons"])
+def test_probabilities_are_those_of_normal_scores_about_the_targets(cls, name):
+    x, y = CLASSES[name]
+    options = {"epochs": 3, "random_state": 0} if cls is DGLClassifier else {}
+    network = cls(**options).fit(x, y)
+    scores, given = network.decision_function(x), network.predict_proba(x)
+    targets = np.eye(3) if name == "iris" else np.array([[-1.0], [1.0]])
+    gaps = np.square(scores.reshape(len(x), 1, -1) - targets).sum(2)
+    likelihood = np.exp((gaps.min(1, keepdims=True) - gaps) / (2 * network._variance))
+    np.testing.assert_allclose(given, likelihood / likelihood.sum(1, keepdims=True), rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(network.classes_[given.argmax(1)], network.predict(x))
+
+
+@pytest.mark.parametrize("cls", [PlatonicClassifier, RidgeReadoutClassifier])
+@pytest.mark.parametrize(("name", "most"), [("iris", 0.6), ("wine", 0.1), ("breast_cancer", 0.2), ("digits", 0.5)])
+def test_probabilities_of_new_samples_tell_more_than_guesses(cls, name, most):
+    x, y = CLASSES[name]
+    train_x, test_x, train_y, test_y = train_test_split(x, y, random_state=0)
+    network = cls(**({"random_state": 0} if cls is PlatonicClassifier else {})).fit(train_x, train_y)
+    assert log_loss(test_y, network.predict_proba(test_x)) < most
+
+
+def test_the_variance_of_scores_is_that_of_samples_left_out():
+    x = RNG.normal(size=(400, 5))
+    y = (x[:, 0] + RNG.normal(size=400) > 0).astype(int)
+    network = RidgeReadoutClassifier().fit(x, y)
+    left = cross_val_predict(Ridge(), x, 2.0 * y - 1, cv=400)
+    assert network._variance == pytest.approx(np.square(left - (2 * y - 1)).mean(), rel=0.01)
+
+
+# ---------------------------------------------------------------- weights of samples
+
+
+@pytest.mark.parametrize("cls", [RidgeReadoutClassifier, RidgeReadoutRegressor])
+def test_a_weight_is_a_sample_so_often(cls):
+    y = Y if cls is RidgeReadoutClassifier else np.stack([V, V**2], axis=1)
+    counts = RNG.integers(0, 4, 40)
+    far = X + 1e6  # about which the sums lose nothing
+    give = "predict_proba" if cls is RidgeReadoutClassifier else "predict"
+    weighted = cls().fit(far, y, sample_weight=counts)
+    repeated = cls().fit(np.repeat(far, counts, axis=0), np.repeat(y, counts, axis=0))
+    assert weighted.layers_ == repeated.layers_
+    np.testing.assert_allclose(getattr(weighted, give)(far), getattr(repeated, give)(far), rtol=1e-4, atol=1e-6)
+    own, theirs = (each.record_["layers"][-1] for each in (weighted, repeated))
+    assert own["strength"] == theirs["strength"]
+    assert set(own) == set(theirs)
+    ones = cls().fit(X, y, sample_weight=np.ones(40))
+    np.testing.assert_allclose(getattr(ones, give)(X), getattr(cls().fit(X, y), give)(X), rtol=1e-9)
+
+
+def test_a_weighted_ridge_is_that_of_scikit_learn():
+    weight = RNG.uniform(0, 2, 40)
+    own = RidgeReadoutRegressor(strengths=(0.0,)).fit(X, V, sample_weight=weight)
+    np.testing.assert_allclose(own.predict(X), LinearRegression().fit(X, V, sample_weight=weight).predict(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "said"),
+    [
+        ({}, np.ones(39), r"sample_weight has shape \(39,\), and X 40 samples"),
+        ({}, -np.ones(40), "is to be finite, not negative"),
+        ({}, np.zeros(40), "not zero for all samples"),
+        ({}, ["a"] * 40, "could not convert string to float"),
+        ({"select": "valid"}, np.ones(40), "goes with select='gcv' alone"),
+    ],
+)
+def test_weights_that_cannot_be_are_one_line(options, weight, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        RidgeReadoutRegressor(**options).fit(X, V, sample_weight=weight)
+    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------- mistakes
@@ -164,7 +324,7 @@ CASES = [
     *((estimator, X * 1e200, LARGE) for estimator in (DGLClassifier(), PlatonicClassifier(), PCATransformer())),
     (DGLClassifier(), (X * 1e30).astype(np.float32), LARGE),
     (SGDNetworkClassifier(), (X * 1e30).astype(np.float32), LARGE),
-    (DGLClassifier(), X * 1e100, "is singular to rounding, .*: scale the samples"),
+    (DGLClassifier(standardise=False), X * 1e100, "is singular to rounding, .*: scale the samples"),
     (RidgeReadoutClassifier(), X * 1e-300, SMALL),
     (RidgeReadoutClassifier(), np.ones_like(X), "all features are constant"),
     (RidgeReadoutClassifier(), with_value(X, np.nan), "Input X contains NaN. Fill or drop those rows.$"),
@@ -331,7 +491,7 @@ def test_batches_of_any_kind_give_what_the_whole_gives(batches):
         (5, "batches is int: give a list"),
         (lambda: None, r"batches\(\) returned NoneType"),
         (cut(X * 1e200, Y), LARGE),
-        ([GOOD[0], (X * 1e200, Y)], "inputs overflow"),
+        ([GOOD[0], (X * 1e200, Y)], "X holds values whose squares overflow: scale X"),
     ],
 )
 def test_batches_that_fit_nothing_are_one_line(batches, said):

@@ -115,6 +115,8 @@ def test_help_names_every_verb(capsys):
         "verdicts",
         "report",
         "all",
+        "predict",
+        "export",
         "show",
         "golden",
     ):

@@ -112,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
                 p.add_argument(word, type=Path, metavar="FOLDER", help=text)
             elif word == "--data-root":
                 p.add_argument(word, type=Path, default=Path("data"), help="folder of downloaded data sets")
+            elif word == "--json":
+                p.add_argument(word, action="store_true", help="print JSON with all scores, in place of CSV")
+            elif word.endswith("..."):
+                text = "images, folders of them, .csv or .safetensors with a sample a row"
+                p.add_argument(word.removesuffix("..."), nargs="+", metavar="FILE", help=text)
             elif word.startswith("["):
                 p.add_argument(word.strip("[]"), nargs="?")
             else:
@@ -123,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     verb(_fit, "fit the last segment of a path on what those before it give, and score it (torchrun: shared)", *fits)
     verb(_represent, "write what a fitted segment gives on every split, a checkpoint for its children", *node)
     verb(_probe, "look at fitted networks through a probe", "name", "dataset", "[path]", "--device", "--done")
+    scored = ("dataset", "path")
+    verb(
+        _predict, "print class and score of new samples, by a fitted network", *scored, "files...", "--device", "--json"
+    )
+    verb(_export, "write a fitted network as one file, which layerwise.use.load_network reads", *scored, "file")
     verb(_fits, "gather all fits of a study in fits.csv")
     verb(_figure, "draw a figure, as SVG and PNG", "name")
     verb(_table, "make a table, as CSV and Markdown", "name")
@@ -251,6 +261,34 @@ def _probe(args: argparse.Namespace) -> None:
     if not paths:
         raise LayerwiseError(f"probe {args.name!r} looks at no network of {args.dataset!r} in the study {plan.name}")
     _each_seed(args, paths, functools.partial(probe.probe, view=view), f"probe {args.name}")
+
+
+def _one_seed(args: argparse.Namespace) -> model.Study:
+    """Return the study, of whose seeds the first counts unless another is named."""
+    if args.seeds and len(args.seeds) > 1:
+        raise LayerwiseError(f"--seeds {' '.join(map(str, args.seeds))}: a network is of one seed; name one")
+    return _plan(args)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    import json
+
+    from layerwise.run import machine
+    from layerwise.use import fitted
+
+    plan, on = _one_seed(args), machine.device(args.device)
+    machine.deterministic(on, args.threads)
+    network, _ = fitted.network_of(plan, args.dataset, args.path)
+    rows = fitted.predictions(network, args.files, on)
+    print(json.dumps(rows, indent=1) if args.json else fitted.table(rows), flush=True)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from layerwise.use import export_network, fitted
+
+    network, header = fitted.network_of(_one_seed(args), args.dataset, args.path)
+    export_network(network, header, args.file)
+    print(f"exported {args.dataset}/{args.path}, seed {header.origin['seed']}: {args.file}")
 
 
 def _fits(args: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from layerwise.estimators._checks import (
     FLOATS,
     Common,
     as_array,
+    as_rows,
     demand_layers,
     demand_scale,
     demand_small,
@@ -34,6 +35,7 @@ from layerwise.estimators._checks import (
     one_line,
     warn_of_offset,
 )
+from layerwise.estimators._scaling import WORD
 from layerwise.layers import build as layer_tools
 from layerwise.layers.settings import PLAIN
 from layerwise.options import hints, spelled, typed
@@ -41,8 +43,13 @@ from layerwise.run import machine
 
 C = TypeVar("C", bound="Network")
 
+STANDARDISE = """standardise : bool, default=True
+        Bring each column of ``X``, or each channel of images, to mean 0 and spread 1 before the first layer, by a
+        frozen batch normalisation in front of it. Blocks of a model take ``X`` as it comes.
+    """
 COMMON = """image_shape : tuple of int, default=None
-        ``(channels, height, width)``, where a row of ``X`` is an image.
+        ``(channels, height, width)``, where a row of ``X`` is an image. By itself the shape of an ``X`` of four
+        dimensions, ``(N, channels, height, width)``, or three, ``(N, height, width)``.
     random_state : int, RandomState instance or None, default=None
         Seed of everything that is drawn; pass an int for the same fit again."""
 DEVICE = """device : {"auto", "cpu", "cuda"}, default="auto"
@@ -103,10 +110,18 @@ def documented(cls: type[C]) -> type[C]:
     if "layers" in defaults:
         words = 'Layer words, such as ``("conv 3 6", "relu", "maxpool 2")``.'
         parts.insert(0, f"layers : sequence of str, default={defaults['layers']!r}\n        {words}{cls._ending}")
-        parts.append(COMMON)
+        parts.append((STANDARDISE if "standardise" in defaults else "") + COMMON)
     text = (cls.__doc__ or "").replace("{parameters}", "\n    ".join([*parts, DEVICE]))
     cls.__doc__ = text.replace("{attributes}", ATTRIBUTES)
     return cls
+
+
+def _some(train: Source) -> tuple[Tensor, Tensor]:
+    """Return some training samples to look at a fit with, and their labels or values."""
+    if isinstance(train, BatchSource):
+        return train.head, train.y[: len(train.head)]
+    rows = slice(None, None, -(-len(train) // HEAD))
+    return train.x[rows], train.y[rows]
 
 
 def _listed(value: Any) -> Any:
@@ -126,24 +141,33 @@ class Network(BaseEstimator):
     device: str = "auto"
     random_state: Any = None
     validation_fraction: float = 0.1
+    standardise: bool = False
+    _seen_shape: tuple[int, ...] | None = None  # of the images that fit was given
 
     def _validated(self, X: Any, y: Any = "no_validation", **how: Any) -> Any:
         """Return X, or X and y, as scikit-learn checks them, with an X that can be computed with."""
         X, y = as_array(X), as_array(y)
+        X, self._seen_shape = as_rows(X)
         if isinstance(X, np.ndarray) and X.dtype.kind in "mM":
             raise ValueError("X holds dates: give numbers, such as days since a first one")
         with one_line():
             checked = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, **how)
         x = checked if isinstance(y, str) else checked[0]
         demand_scale(x, self._sums or x.dtype, "X")
-        if "layers" in self._get_param_names():  # a read-out alone is that of centred columns
+        if "layers" in self._get_param_names() and not self.standardise:  # a read-out centres columns itself
             warn_of_offset(x, type(self).__name__)
         if needs_double(x):
             x = x.astype(np.float64, copy=False)
         return x if isinstance(y, str) else (x, checked[1])
 
-    def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task) -> Self:
-        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it."""
+    def _fit_segment(self, words: tuple[str, ...], train: Source, task: Task, scaling: nn.Module | None = None) -> Self:
+        """Fit the segment of the words; a mistake of the user's is a ValueError, as scikit-learn has it.
+
+        Parameters
+        ----------
+        scaling
+            The layer that the samples came through, to be put before the fitted ones.
+        """
         method, name = self._method, type(self).__name__
         try:
             options = typed(method.Options, self._given(), name, method.__name__)
@@ -159,7 +183,7 @@ class Network(BaseEstimator):
                 features = Features(held, valid, task).to(device)
                 fitted = method.fit(segment, features, options, seed=seed, device=device)
                 module = self._finished(fitted.module.cpu())
-                self._look_back(module, train.head if isinstance(train, BatchSource) else train.x[:HEAD])
+                self._look_back(module, *_some(train), task)
         except LayerwiseError as error:
             raise ValueError(str(error)) from None
         except torch.linalg.LinAlgError as error:
@@ -170,6 +194,9 @@ class Network(BaseEstimator):
                 raise
             raise ValueError(f"{name}: the fit does not fit into memory: use smaller layers") from None
         self.module_, self.layers_, self.record_ = module, fitted.layers, fitted.record
+        if scaling is not None:
+            first = scaling.to(layer_tools.dtype_of(module))
+            self.module_, self.layers_ = nn.Sequential(first, *module), (WORD, *fitted.layers)
         return self
 
     def _given(self) -> dict[str, Any]:
@@ -181,7 +208,7 @@ class Network(BaseEstimator):
         """Return the fitted module as the estimator keeps it."""
         return module
 
-    def _look_back(self, module: nn.Sequential, x: Tensor) -> None:
+    def _look_back(self, module: nn.Sequential, x: Tensor, y: Tensor, task: Task) -> None:
         """Refuse a fit whose weights are not finite, or what it makes of training samples, and of points between."""
         weights = all(bool(torch.isfinite(each).all()) for each in module.state_dict().values())
         outputs = layer_tools.apply(module, torch.cat([x, (x + x.roll(1, 0)) / 2]))
@@ -226,13 +253,9 @@ class Network(BaseEstimator):
         fitted, held = (train.rows(torch.from_numpy(i)) for i in index)
         return fitted, held
 
-    def _split(self, x: np.ndarray, y: np.ndarray) -> Split:
-        """Return rows ``(N, d)`` and their labels or values as a split."""
-        return Split(self._tensor(x), torch.from_numpy(y))
-
     def _tensor(self, x: np.ndarray) -> Tensor:
         """Return the rows ``(N, d)`` as samples ``(N, *image_shape)``."""
-        given = self._common().image_shape
+        given = self._seen_shape if self._common().image_shape is None else self._common().image_shape
         shape = x.shape[1:] if given is None else given
         if prod(shape) != x.shape[1] or len(shape) not in (1, 3):
             raise ValueError(
@@ -244,7 +267,7 @@ class Network(BaseEstimator):
         """Return what the fitted module gives for the rows of X, on the CPU."""
         check_is_fitted(self)
         with one_line():
-            rows = validate_data(self, as_array(X), dtype=FLOATS, reset=False)
+            rows = validate_data(self, as_rows(as_array(X))[0], dtype=FLOATS, reset=False)
         x, device = self._tensor(rows), machine.device(self.device)
         with PLAIN.applied():
             module = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)

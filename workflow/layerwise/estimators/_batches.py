@@ -13,6 +13,7 @@ from torch import Tensor
 
 from layerwise.errors import LayerwiseError
 from layerwise.estimators._checks import as_array
+from layerwise.estimators._scaling import Columns
 from layerwise.layers.settings import Settings
 
 Batches = Iterable[tuple[Any, Any]] | Callable[[], Iterable[tuple[Any, Any]]]
@@ -34,6 +35,8 @@ class Passes:
         All labels or values of the first pass, as they came.
     head
         Some first samples ``(n, d)``.
+    columns
+        Mean and spread of the columns in the first pass.
     """
 
     def __init__(self, batches: Batches, check: Check) -> None:
@@ -47,11 +50,13 @@ class Passes:
             )
         parts: list[np.ndarray] = []
         head: np.ndarray | None = None
+        self.columns = Columns()
         for number, x, y in self._batches():
             if head is None:
                 head = x[:HEAD]
             _demand_alike(number, x, y, head, parts)
             parts.append(y)
+            self.columns.add(x)
         if head is None:
             raise ValueError("batches hold no batch with a sample: give one at least")
         self.head, self.y = head, np.concatenate(parts)

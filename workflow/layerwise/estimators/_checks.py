@@ -57,6 +57,36 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
+def as_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Return images ``(N, height, width)`` or ``(N, channels, height, width)`` as rows, and the shape of one.
+
+    Everything else stays as it comes.
+    """
+    if not isinstance(X, np.ndarray):
+        if not (isinstance(X, list) and X and isinstance(X[0], np.ndarray) and X[0].ndim > 1):
+            return X, None
+        with one_line():
+            X = np.stack(X)
+    if X.ndim not in (3, 4) or 0 in X.shape:
+        return X, None
+    if X.ndim == 4 and X.shape[3] in (1, 3, 4) and X.shape[1] not in (1, 3, 4):
+        raise ValueError(f"X is {X.shape}, with channels last: give them first, X.transpose(0, 3, 1, 2)")
+    shape = (1, *X.shape[1:]) if X.ndim == 3 else X.shape[1:]
+    return X.reshape(len(X), -1), shape
+
+
+def weights_of(weight: Any, samples: int, name: str) -> torch.Tensor:
+    """Return how often each sample counts, ``(N,)`` float64."""
+    with one_line():
+        counts = np.asarray(as_array(weight), dtype=np.float64)
+    counts = np.full(samples, float(counts)) if counts.ndim == 0 else counts
+    if counts.shape != (samples,):
+        raise ValueError(f"{name}: sample_weight has shape {counts.shape}, and X {samples} samples: give one for each")
+    if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.any()):
+        raise ValueError(f"{name}: sample_weight is to be finite, not negative, and not zero for all samples")
+    return torch.from_numpy(counts.copy())
+
+
 def classes_of(y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, sorted, and the number of each label's class."""
     with one_line():
@@ -124,6 +154,7 @@ class Common:
     image_shape: tuple[Annotated[int, Ge(1)], ...] | None
     validation_fraction: Annotated[float, Gt(0), Lt(1)]
     device: str
+    standardise: bool
 
 
 def demand_small(options: Any, name: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.linear_model import RidgeCV
 from sklearn.utils.metaestimators import available_if
-from torch import nn
+from torch import Tensor, nn
 
-from layerwise.contract import Task
+from layerwise.contract import Split, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.estimators._base import Network
 from layerwise.estimators._checks import (
@@ -22,8 +23,12 @@ from layerwise.estimators._checks import (
     demand_scale,
     one_line,
 )
+from layerwise.estimators._scaling import Columns, scaled
 from layerwise.layers import build as layer_tools
+from layerwise.layers.words import Blocks, parse
 
+LOGARITHMS = ("auto", "cross_entropy", "exp_ga")  # losses under which scores are logarithms of probabilities
+STRENGTHS, TINY = np.logspace(-8, 2, 21), 1e-12
 FAR = 100  # times as far from the mean as any target: predictions that no fit means
 
 
@@ -33,7 +38,15 @@ class Predictor(Network):
     _ending = " The last one, ``dense outputs``, may be left out."
 
     def _fit_scores(self, x: np.ndarray, y: np.ndarray, task: Task) -> Self:
-        return self._fit_segment(self._ended_words(), self._split(x, y), task)
+        words, samples = self._ended_words(), self._tensor(x)
+        scaling = self._scaling(Columns().add(x), tuple(samples.shape[1:]), words) if self.standardise else None
+        samples = samples if scaling is None else scaled(scaling, samples)
+        return self._fit_segment(words, Split(samples, torch.from_numpy(y)), task, scaling)
+
+    def _scaling(self, columns: Columns, shape: tuple[int, ...], words: tuple[str, ...]) -> nn.Module | None:
+        """Return the layer that standardises samples of the shape; None for blocks of a model, and where not asked."""
+        of_model = any(isinstance(parse(word), Blocks) for word in words)
+        return columns.standardising(shape) if self.standardise and not of_model else None
 
     def _ended_words(self) -> tuple[str, ...]:
         words = self._words()
@@ -51,15 +64,18 @@ class NetworkClassifier(ClassifierMixin, Predictor):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images of three or four dimensions
             Samples, one a row.
         y : array-like of shape (n_samples,)
             Their classes, of any type.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any, **more: Any) -> Self:
         demand_one_type(y)
         x, y = self._validated(X, y)
         labels, task = self._task(y)
-        return self._fit_scores(x, labels, task)
+        return self._fit_scores(x, labels, task, **more)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the numbers of the classes ``(N,)``, and the task that they pose."""
@@ -86,13 +102,38 @@ class NetworkClassifier(ClassifierMixin, Predictor):
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``.
+
+        Scores of least squares lie about the targets of their class, 1 and 0 or +1 and -1, and are taken for normal
+        there: class k has a probability in proportion to ``exp(-|target_k - scores|^2 / (2 v))``. The variance v is
+        that of a linear read-out of what the last layer takes in, on training samples that are left out one by one.
+        Where layers below were trained until they know their samples by heart, v is too small and probabilities too
+        sure: ``CalibratedClassifierCV`` of scikit-learn then costs more fits.
+        """
+        return self._probabilities(self._apply(X).double() / self._variance)
+
+    def _probabilities(self, scores: Tensor) -> np.ndarray:
+        if len(self.classes_) == 2:
+            scores = torch.cat([-scores, scores], dim=1)
+        return scores.softmax(dim=1).numpy()
+
+    def _look_back(self, module: nn.Sequential, x: Tensor, y: Tensor, task: Task) -> None:
+        super()._look_back(module, x, y, task)
+        if isinstance(module[-1], nn.Linear) and len(y) > 1:
+            z = layer_tools.apply(module[:-1], x).flatten(1).double() if len(module) > 1 else x.flatten(1).double()
+            z = (z - z.mean(0)) / z.std(0).clamp(min=1e-12)
+            readout = RidgeCV(len(z) * STRENGTHS).fit(z.numpy(), task.targets(y, torch.float64).numpy())
+            # Errors of k classes add up to zero: they vary in k - 1 directions.
+            self._variance = max(-readout.best_score_ * task.outputs / max(task.outputs - 1, 1), TINY)
+
 
 def _has_probabilities(estimator: Any) -> bool:
-    return estimator.loss in ("auto", "cross_entropy", "exp_ga")  # whose outputs are probabilities, up to a factor
+    return estimator.loss in (*LOGARITHMS, "mse")
 
 
 class GradientClassifier(NetworkClassifier):
-    """A classifier whose scores are the logarithms of probabilities, unless its loss is ``mse``."""
+    """A classifier whose scores are the logarithms of probabilities, up to a constant, unless its loss is ``mse``."""
 
     loss: str
 
@@ -100,12 +141,19 @@ class GradientClassifier(NetworkClassifier):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes for the rows of X, ``(n_samples, n_classes)``.
 
-        There are some with the losses auto, cross_entropy and exp_ga.
+        They are the softmax of the scores with the losses auto, cross_entropy and exp_ga, and with mse those of normal
+        scores about their targets, as `PlatonicClassifier` has them. With other losses there are none.
         """
-        scores = self._apply(X)
-        if len(self.classes_) == 2:
-            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)  # logistic is softmax of (0, score)
-        return scores.softmax(dim=1).numpy()
+        if self.loss == "mse":
+            return super().predict_proba(X)
+        scores = self._apply(X)  # the logistic function of a score is the softmax of its halves
+        return self._probabilities(scores / 2 if len(self.classes_) == 2 else scores)
+
+    def _look_back(self, module: nn.Sequential, x: Tensor, y: Tensor, task: Task) -> None:
+        if self.loss == "mse":
+            super()._look_back(module, x, y, task)
+        else:
+            Predictor._look_back(self, module, x, y, task)
 
 
 class NetworkRegressor(RegressorMixin, Predictor):
@@ -116,16 +164,19 @@ class NetworkRegressor(RegressorMixin, Predictor):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images of three or four dimensions
             Samples, one a row.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their values.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any, **more: Any) -> Self:
         if np.asarray(as_array(y)).dtype.kind in "mM":
             raise ValueError("y holds dates: give numbers, such as days since a first one")
         x, y = self._validated(X, y, multi_output=True, y_numeric=True)
         values, task = self._task(y)
-        return self._fit_scores(x, values.astype(x.dtype), task)
+        return self._fit_scores(x, values.astype(x.dtype), task, **more)
 
     def _task(self, y: np.ndarray) -> tuple[np.ndarray, Task]:
         """Return the values ``(N, outputs)`` less their mean, in units of their spread, and the task that they pose.
@@ -158,20 +209,26 @@ class NetworkRegressor(RegressorMixin, Predictor):
         return module
 
     def _look_between(self, outputs: torch.Tensor) -> None:
-        reach = float(np.abs((outputs.double().numpy() - self._mean) / self._spread).max())
-        if reach > FAR * max(self._reach, 1.0):
-            warnings.warn(
-                LayerwiseWarning(
-                    f"{type(self).__name__}: at training samples, or half way between two, predictions are "
-                    f"{reach / max(self._reach, 1.0):.0e} times as far from the mean of y as any y: do not trust them; "
-                    "scale X, use solver ridge or a larger strength, or fewer units"
-                ),
-                stacklevel=2,
+        self._warn_beyond(
+            outputs.double().numpy(),
+            "at training samples, or half way between two,",
+            "scale X, use solver ridge or a larger strength, or fewer units",
+        )
+
+    def _warn_beyond(self, values: np.ndarray, where: str, what: str) -> None:
+        """Warn of predictions that leave the range of the targets by orders of magnitude."""
+        beyond = float(np.abs((values - self._mean) / self._spread).max()) / max(self._reach, 1.0)
+        if beyond > FAR:
+            text = (
+                f"{type(self).__name__}: {where} predictions are {beyond:.0e} times as far from the mean of y as any "
+                f"y: do not trust them; {what}"
             )
+            warnings.warn(LayerwiseWarning(text), stacklevel=4)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the values of the rows of X, of the shape of `y` in `fit`."""
         values = self._apply(X).numpy()
+        self._warn_beyond(values, "for this X", "it may lie far from the X of fit, or the fit runs away beside it")
         return values[:, 0] if self._one_dimensional else values
 
     def __sklearn_tags__(self) -> Any:

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "optimizer": "adam",
     "epochs": 100,
     "batch": 32,
+    "standardise": True,
     "validation_fraction": 0.1,
     "image_shape": None,
     "device": "auto",

@@ -12,7 +12,9 @@ from layerwise.methods import dgl
 class _DeepGaussian(Predictor):
     _method = dgl
     _sums = None
-    __init__ = parameters(dgl, layers=("dense 64", "relu"), validation_fraction=0.1, device="auto", random_state=None)
+    __init__ = parameters(
+        dgl, layers=("dense 64", "relu"), standardise=True, validation_fraction=0.1, device="auto", random_state=None
+    )
     patience: int
     lr: Any
     weight_decay: Any
@@ -74,6 +76,7 @@ class DGLRegressor(NetworkRegressor, _DeepGaussian):
         layers=("dense 64", "relu"),
         noise=0.1,
         lr=0.003,
+        standardise=True,
         validation_fraction=0.1,
         device="auto",
         random_state=None,

@@ -61,6 +61,7 @@ class LocalNetworkClassifier(GradientClassifier):
         epochs=(50,),
         batch=32,
         crop=False,
+        standardise=True,
         validation_fraction=0.1,
         image_shape=None,
         device="auto",

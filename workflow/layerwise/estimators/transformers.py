@@ -6,9 +6,10 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from layerwise.contract import Task
+from layerwise.contract import Split, Task
 from layerwise.estimators._base import Network, documented, parameters
 from layerwise.estimators._checks import classes_of, demand_one_type
 from layerwise.layers import build as layer_tools
@@ -47,7 +48,7 @@ class SegmentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Netw
                 raise ValueError(
                     f"layer {word!r}: a transformer gives features; leave scores to a classifier behind it"
                 )
-        self._fit_segment(words, self._split(x, y), task)
+        self._fit_segment(words, Split(self._tensor(x), torch.from_numpy(y)), task)
         self.output_shape_ = tuple(layer_tools.apply(self.module_, self._tensor(x[:1])).shape[1:])
         return self
 

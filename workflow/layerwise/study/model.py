@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import functools
 import hashlib
 import json
@@ -163,7 +164,9 @@ class Study:
         if dataset not in self.datasets:
             raise LayerwiseError(f"{dataset!r} is no data set of the study {self.name}: {', '.join(self.datasets)}")
         if path is not None and path not in self.paths(dataset):
-            raise LayerwiseError(f"{path!r} is no path of {dataset!r} in the study {self.name}; see the verb show")
+            close = difflib.get_close_matches(path, self.paths(dataset), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see the verb show"
+            raise LayerwiseError(f"{path!r} is no path of {dataset!r} in the study {self.name}; {hint}")
 
     def nodes(self) -> list[Node]:
         """Return all nodes of the study."""
