@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from layerwise.contract import Cuttable, Features, Segment, Split
+from layerwise.contract import Features, Segment, Source, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.layers.words import Layer, out_shape
@@ -21,8 +21,6 @@ from layerwise.layers.words import Layer, out_shape
 ROWS = 4096  # samples in one product of many features: the fewer products, the fewer times the sums are gone through
 # Numbers in one batch: as many as a processor's cache holds, or as keep a GPU busy (256 MB in float64).
 BUDGET = {"cpu": 2**18, "cuda": 2**25}
-
-RUN = {"cpu": 2**24, "cuda": 2**28}  # numbers in one run of features, of all samples
 
 
 @dataclass(frozen=True)
@@ -117,14 +115,9 @@ class Inputs:
         return Split(push(self.modules, x, self._widest), self._valid.y.to(self.device))
 
     @property
-    def validates(self) -> bool:
-        """Whether there are validation samples."""
-        return len(self._valid) > 0
-
-    @property
-    def valid_y(self) -> Tensor:
-        """Labels or values of the validation samples."""
-        return self._valid.y.to(self.device)
+    def sources(self) -> tuple[Source, Source]:
+        """The training and the validation samples at the input of the segment."""
+        return self._train, self._valid
 
     def samples(self, size: int) -> Iterator[Tensor]:
         """Start a pass: the samples at the input of the layer, ``(n, *shape)``, so many at once."""
@@ -235,40 +228,6 @@ class Inputs:
         for batch in self.samples(ROWS):
             yield batch.flatten(1), torch.arange(first, first + len(batch), device=self.device)
             first += len(batch)
-
-    def runs(self, valid: bool = False) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Go through the flat features of all samples, a run of them at a time, which may be forgotten after it.
-
-        Where the samples stream, only the filters of a run are applied, if they can be told apart (`layers.runs`); else
-        there is a pass over all features for each run.
-
-        Yields
-        ------
-        index, train, valid
-            Which features, ``(r,)``, these of the training samples, ``(N, r)``, and with `valid` those of the
-            validation samples, ``(M, r)``, of the type of the inputs.
-        """
-        width, flat = max(2, RUN[self.device.type] // len(self)), all(isinstance(m, nn.Flatten) for m in self.modules)
-        cut = self._train.runs(width) if self.streams and flat and isinstance(self._train, Cuttable) else None
-        along = None  # the same runs of the validation samples
-        if valid and cut and self._valid.streams and isinstance(self._valid, Cuttable):
-            along = self._valid.runs(width)
-        whole = self.valid.x.flatten(1) if valid and along is None else None
-        for index, part in cut or ((i, None) for i in torch.arange(self.fan_in, device=self.device).split(width)):
-            x = self._columns(index) if part is None else part.x.to(self.device, self.dtype).flatten(1)
-            if not x.sum().isfinite():
-                raise LayerwiseError(f"{self.name}: its inputs hold NaN or infinity: mend the samples, or use float64")
-            other = x[:0] if whole is None else whole[:, index]
-            if along is not None:
-                other = next(along)[1].x.to(self.device, self.dtype).flatten(1)
-            yield index.to(self.device), x, other
-
-    def _columns(self, index: Tensor) -> Tensor:
-        """Return features that follow on one another, ``(N, r)``."""
-        some = slice(int(index[0]), int(index[-1]) + 1)
-        if not self.streams:
-            return self.x.flatten(1)[:, some]
-        return torch.cat([batch.flatten(1)[:, some].clone() for batch in self.samples(ROWS)])
 
     def after(self, solution: Solution) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through what the samples become under a solution and the activations and pools behind it.

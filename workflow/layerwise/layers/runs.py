@@ -1,7 +1,7 @@
 """A frozen sequence cut into runs of filters: each a sequence of its own, that gives some of the features.
 
-What follows the last layer with weights treats its channels one by one (or, as ``fold`` does, two by two), so that a few
-filters give their features without the others: those of thousands of filters can be made, used and forgotten in turn.
+What follows the last layer with weights treats its channels one by one (or, as ``fold`` does, two by two), so that a
+few filters give their features without the others: those of thousands can be made, used and forgotten in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from layerwise.layers.build import ACTIVATIONS, CReLU, Fold, PatchConv2d
 BY_CHANNEL = (nn.MaxPool2d, nn.AvgPool2d, nn.Softshrink, nn.Dropout, nn.Flatten, Fold, *ACTIVATIONS.values())
 
 
-def runs(module: nn.Sequential, shape: tuple[int, ...], features: int) -> Iterator[tuple[Tensor, nn.Sequential]] | None:
+def runs(module: nn.Module, shape: tuple[int, ...], features: int) -> Iterator[tuple[Tensor, nn.Sequential]] | None:
     """Cut a sequence for samples of a shape into runs of at most so many features, or those of two filters.
 
     Returns
@@ -26,16 +26,18 @@ def runs(module: nn.Sequential, shape: tuple[int, ...], features: int) -> Iterat
     For each run which of the flat features of the whole it gives, ``(r,)`` in the order in which it gives them, and its
     layers, whose weights are those of the whole. None where the sequence cannot be cut.
     """
-    parts = list(module)
+    parts = list(module.children())
     weighted = [at for at, part in enumerate(parts) if not isinstance(part, BY_CHANNEL)]
-    if not weighted or not isinstance(parts[weighted[-1]], (nn.Conv2d, nn.Linear)):
+    if not weighted:
         return None
     at = weighted[-1]
     layer, behind = parts[at], parts[at + 1 :]
+    if not isinstance(layer, (nn.Conv2d, nn.Linear)):
+        return None
     flat = next((i for i, part in enumerate(behind) if isinstance(part, nn.Flatten)), len(behind))
     if isinstance(layer, nn.Conv2d) and any(isinstance(part, CReLU) for part in behind[flat:]):
         return None  # the two signs of flat maps lie apart
-    weight = layer.weight
+    weight: Tensor = layer.weight
     with torch.no_grad():
         sample = torch.zeros((1, *shape), dtype=weight.dtype, device=weight.device)
         whole = prod(module.eval()(sample).shape[1:])

@@ -1,7 +1,7 @@
 """Conjugate gradients for several right-hand sides at once: solve A X = B where A is known by its products alone.
 
-The block method (O'Leary 1980) in the form of Dubrulle (2001), which brings the residuals to orthonormal columns in each
-step: columns that have converged, or depend on others, such as the classes of one-hot targets, do no harm.
+The block method (O'Leary 1980) in the form of Dubrulle (2001), which brings the residuals to orthonormal columns in
+each step: columns that have converged, or depend on others, such as the classes of one-hot targets, do no harm.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def solve(
 def _descend(product: Callable[[Tensor], Tensor], rest: Tensor, small: float, products: int) -> tuple[Tensor, int]:
     """Return X for a right-hand side, as far as the recursion takes its residual below a number, and the products."""
     directions, lengths = torch.linalg.qr(rest)
-    search, x = directions, torch.zeros_like(rest)
-    for used in range(1, products + 1):
+    search, x, used = directions, torch.zeros_like(rest), 0
+    while used < products and float(lengths.norm()) > small:
+        used += 1
         after = product(search)
         inner = search.T @ after
         step = torch.linalg.solve((inner + inner.T) / 2, torch.eye(len(inner), dtype=x.dtype, device=x.device))
@@ -79,6 +80,4 @@ def _descend(product: Callable[[Tensor], Tensor], rest: Tensor, small: float, pr
         directions, change = torch.linalg.qr(directions - after @ step)
         lengths = change @ lengths
         search = directions + search @ change.T
-        if float(lengths.norm()) <= small:
-            break
     return x, used

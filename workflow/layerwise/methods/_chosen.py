@@ -24,15 +24,16 @@ class Tried:
 
 
 def demand_validation(inputs: Inputs) -> None:
-    if not inputs.validates:
+    if not len(inputs.sources[1]):
         raise LayerwiseError(
             f"{inputs.name}: select: valid has no validation split to choose on: give the data set one, as in "
             "'valid: 0.1', or use select: gcv"
         )
 
 
-def chosen(inputs: Inputs, y: Tensor, tried: Iterable[Tried]) -> Solution:
-    """Return the first of those that are best on validation samples of labels or values `y`, with a record."""
+def chosen(inputs: Inputs, tried: Iterable[Tried]) -> Solution:
+    """Return the first of those that are best on the validation samples, with a record."""
+    y = inputs.sources[1].y.to(inputs.device)
     losses: dict[float, float] = {}
     best = None
     for each in tried:

@@ -1,6 +1,6 @@
 """The ridge read-out in its dual form: one coefficient a sample, from the products of features of all samples.
 
-The features come in runs (`Inputs.runs`) that are used and forgotten: one pass over the runs sums the N x N products, a
+The features come in runs (`closed.runs`) that are used and forgotten: one pass over the runs sums the N x N products, a
 second one makes the weights of each run from the coefficients. Memory holds four such matrices (six for generalised
 cross-validation), one run, and the weights; it does not grow with the features of a sample but for these.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from layerwise.closed import driver, shards
 from layerwise.closed.inputs import Inputs, Solution
+from layerwise.closed.runs import runs
 from layerwise.errors import LayerwiseError
 from layerwise.layers.room import demand_room
 from layerwise.maths import dual, linalg
@@ -44,16 +45,17 @@ def readout(strengths: Sequence[float], valid: bool, floor: float) -> driver.Sol
             tried = sorted(set(strengths), reverse=True)
             found = [dual.coefficients(kernel, y - mean, len(y) * strength) for strength in tried]
             del kernel
-            solution = chosen(inputs, inputs.valid_y, _tried(inputs, tried, torch.cat(found, dim=1), mean, most))
+            solution = chosen(inputs, _tried(inputs, tried, torch.cat(found, dim=1), mean, most))
             return replace(solution, record={**solution.record, **record})
         equation = dual.Dual(kernel, y - mean, centred=True)
         del kernel
-        penalty = equation.best([len(y) * strength for strength in strengths])
+        penalties = {len(y) * strength: strength for strength in strengths}
+        penalty = equation.best(list(penalties))
         ((weight, bias, _),) = _weights(inputs, equation.coefficients(penalty), mean, most)
         errors = {"gcv": equation.gcv(penalty), "error": equation.residual(penalty), "lsd": equation.residual(0.0)}
         if penalty:
             errors["leave_one_out"] = float(equation.leave_one_out(penalty).square().sum()) / len(y)
-        return Solution(weight.T, bias, {"strength": penalty / len(y), **errors, **record})
+        return Solution(weight.T, bias, {"strength": penalties[penalty], **errors, **record})
 
     return solve
 
@@ -62,7 +64,7 @@ def _most(inputs: Inputs, floor: float) -> float:
     """Return the largest factor that a feature is scaled by, as `linalg.Equations` has it; a pass of its own."""
     if not floor:
         return inf
-    scale = torch.cat([dual.standardised(x)[2] for _, x, _ in inputs.runs()])
+    scale = torch.cat([dual.standardised(x)[2] for _, x, _ in runs(inputs)])
     return float(scale[scale > 0].median()) / floor if bool(scale.any()) else inf
 
 
@@ -70,7 +72,7 @@ def _kernel(inputs: Inputs, products: torch.dtype, most: float) -> tuple[Tensor,
     """Return the products of the standardised features of all samples ``(N, N)``, and how many are constant."""
     kernel = torch.zeros(len(inputs), len(inputs), dtype=torch.float64, device=inputs.device)
     constant = 0
-    for _, x, _ in inputs.runs():
+    for _, x, _ in runs(inputs):
         z, _, scale = dual.standardised(x, most)
         dual.add(kernel, z.to(products))
         constant += len(scale) - int(scale.count_nonzero())
@@ -86,8 +88,8 @@ def _weights(
     """Yield weights ``(d, k)``, bias ``(k,)`` and validation scores of each of the parts of `coefficients (N, S k)`."""
     weight = coefficients.new_empty(inputs.fan_in, coefficients.shape[1])
     bias = mean_y.repeat(parts)
-    scores = bias.expand(len(inputs.valid_y) if valid else 0, -1).clone()
-    for index, x, other in inputs.runs(valid):
+    scores = bias.expand(len(inputs.sources[1]) if valid else 0, -1).clone()
+    for index, x, other in runs(inputs, valid):
         z, mean, scale = dual.standardised(x, most)
         weight[index] = scale[:, None] * (z.T @ coefficients)
         bias = bias - mean @ weight[index]

@@ -65,7 +65,7 @@ def readout(strengths: Sequence[float], valid: bool, floor: float, residual: flo
                 yield Tried(strength, weight, bias, x @ weight.T.to(x.dtype) + bias.to(x.dtype))
 
         if valid:
-            solution = chosen(inputs, inputs.valid_y, tried())
+            solution = chosen(inputs, tried())
         else:
             (only,) = tried()
             solution = Solution(only.weight, only.bias, {"strength": only.strength})
@@ -94,7 +94,9 @@ class _Normal:
             cross += z.T @ (y[done : done + len(z)] - self.mean_y)
             done += len(z)
         variance = self._summed(square) / self.n
-        rounding = torch.finfo(inputs.dtype).eps * self.mean.abs()  # a constant lies so far from what its mean rounds to
+        rounding = (
+            torch.finfo(inputs.dtype).eps * self.mean.abs()
+        )  # a constant lies so far from what its mean rounds to
         self.scale = torch.where(variance > rounding.square(), variance.rsqrt(), 0.0)
         self.constant = len(total) - int(self.scale.count_nonzero())
         if self.constant == len(total):

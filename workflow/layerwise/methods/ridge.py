@@ -133,7 +133,7 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
                 bias = equations.mean_y - weight @ (equations.mean_z + middle)
                 yield Tried(strength, weight, bias, valid.x @ weight.T.to(inputs.dtype) + bias.to(inputs.dtype))
 
-        solution = chosen(inputs, valid.y, tried())
+        solution = chosen(inputs, tried())
         return replace(solution, record={**solution.record, "constant_features": equations.constant})
 
     return solve

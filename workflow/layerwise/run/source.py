@@ -93,7 +93,9 @@ class Through:
     def runs(self, features: int) -> Iterator[tuple[Tensor, Source]] | None:
         """Cut the source into those of runs of filters, of at most so many features; see `layers.runs`."""
         found = runs.runs(self.module, self.base.shape, features)
-        return found and ((index, Through(self.base, module, self.device)) for index, module in found)
+        if found is None:
+            return None
+        return ((index, Through(self.base, module, self.device)) for index, module in found)
 
     def to(self, device: torch.device) -> Source:
         return self if device == self.device else Split(self.x.to(device), self.y.to(device))
