@@ -6,7 +6,8 @@ and Wahba 1979), so memory does not depend on the number of samples. As a segmen
 section 5.3.1.
 
 The decomposition takes minutes at ten thousand features. There the validation split may choose (``select: valid``):
-one Cholesky factorisation a strength, a tenth of the time each.
+one Cholesky factorisation a strength, a tenth of the time each. Beyond that, `form` has equations of one row a sample,
+or none at all (`methods._dual`, `methods._iterative`).
 """
 
 from __future__ import annotations
