@@ -28,6 +28,7 @@ FITS = {
     "platonic differences": (platonic, DENSE, {**PLATONIC, "projection": "differences", "strength": 1e-3}),
     "ridge": (ridge, ("dense outputs",), {}),
     "ridge valid": (ridge, ("dense outputs",), {"select": "valid"}),
+    "ridge iterative": (ridge, ("dense outputs",), {"form": "iterative", "strengths": (0.01,)}),
 }
 
 
@@ -58,8 +59,17 @@ def work(rank, world, folder):
         dmn.fit(Segment(WORDS, few.shape, 10), few, dmn.Options(), seed=0, device=CPU)
     except LayerwiseError as error:
         found["error"] = str(error)
+    try:
+        ridge.fit(Segment(("dense outputs",), part.shape, 10), part, ridge.Options(form="dual"), seed=0, device=CPU)
+    except LayerwiseError as error:
+        found["dual"] = str(error)
     weights = {f"{name}|{key}": w for name in FITS for key, w in found[name][0].items()}
-    told = {"samples": len(part.train), "error": found["error"], "records": {name: found[name][1] for name in FITS}}
+    told = {
+        "samples": len(part.train),
+        "error": found["error"],
+        "dual": found["dual"],
+        "records": {name: found[name][1] for name in FITS},
+    }
     store.write_tensors(Path(folder) / f"{rank}.safetensors", weights)
     store.write_json(Path(folder) / f"{rank}.json", told)
     distributed.destroy_process_group()
@@ -107,6 +117,10 @@ def test_the_parts_are_the_whole(two):
 
 def test_what_no_process_has_is_an_error_on_all(two):
     assert all("class '9' has no sample" in each["error"] for each in two)
+
+
+def test_products_of_samples_that_lie_apart_there_are_none(two):
+    assert all("form: dual needs all samples in one process; form: primal is shared" in each["dual"] for each in two)
 
 
 def test_one_process_shares_nothing():

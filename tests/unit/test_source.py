@@ -22,6 +22,7 @@ FITS = {
     "patches": (patches, patches.Options(samples=200), CONV),
     "random": (random, random.Options(), (*CONV, "flatten", "batchnorm")),
     "ridge": (ridge, ridge.Options(), HEAD),
+    "ridge iterative": (ridge, ridge.Options(form="iterative", strengths=(0.01,)), HEAD),
     "ridge by validation": (ridge, ridge.Options(select="valid"), HEAD),
     "platonic": (platonic, platonic.Options(solver="ridge", dtype="float32"), ("dense 20", "relu", *HEAD)),
     "platonic pca": (platonic, platonic.Options(solver="ridge", projection="pca", ema=0.2), ("dense 9", "relu", *HEAD)),
@@ -29,7 +30,7 @@ FITS = {
     "differences": (platonic, platonic.Options(solver="ridge", projection="differences"), ("dense 9", "relu", *HEAD)),
 }
 # Equal up to rounding alone: a sum over all samples at once, and second layers, which other batches reach.
-ROUNDS = {"ridge by validation", "random", "platonic", "platonic pca", "sorted", "differences"}
+ROUNDS = {"ridge iterative", "ridge by validation", "random", "platonic", "platonic pca", "sorted", "differences"}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,14 @@ class Source(Protocol):
     def to(self, device: torch.device) -> Source: ...
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A `Source` that can make some of its features without the others."""
+
+    def runs(self, features: int) -> Iterator[tuple[Tensor, Source]] | None:
+        """Cut it into sources of at most so many flat features each, with the numbers of these; None if it cannot."""
 
 
 @dataclass(frozen=True)

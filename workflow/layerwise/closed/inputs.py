@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from layerwise.contract import Features, Segment, Split
+from layerwise.contract import Features, Segment, Source, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 from layerwise.layers.words import Layer, out_shape
@@ -113,6 +113,11 @@ class Inputs:
         """The validation samples at the input of the layer, which may be none; they are pushed there at each look."""
         x = self._valid.x.to(self.device, self.dtype)
         return Split(push(self.modules, x, self._widest), self._valid.y.to(self.device))
+
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """The training and the validation samples at the input of the segment."""
+        return self._train, self._valid
 
     def samples(self, size: int) -> Iterator[Tensor]:
         """Start a pass: the samples at the input of the layer, ``(n, *shape)``, so many at once."""

@@ -211,6 +211,12 @@ def _ridge() -> Iterator[Case]:
     yield from _each("ridge", ("dense outputs",), {"floor": 0.5}, {"select": "valid"}, valid=True)
     yield from _each("ridge", ("dense outputs",), {}, {"select": "valid"}, data="values", valid=True)
     yield from _each("ridge", ("dense outputs",), {}, {"select": "valid"}, data="many", valid=True)
+    forms: tuple[dict, ...] = ({"form": "dual"}, {"form": "auto", "strengths": (0.7,)}, {"form": "dual", "floor": 0.5})
+    yield from (Case("ridge", ("dense outputs",), options) for options in forms)
+    forms = ({"residual": 1e-3}, {"passes": 3})
+    yield from _each("ridge", layers, {"form": "iterative", "strengths": (0.1,)}, *forms)
+    for form in ("dual", "iterative"):
+        yield Case("ridge", layers, {"form": form, "select": "valid"}, valid=True)
 
 
 def _permuted() -> Iterator[Case]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from layerwise.errors import LayerwiseError
-from layerwise.maths import linalg
+from layerwise.maths import dual, linalg
 from layerwise.maths.kernels import symmetric_product
 
 Objective = Literal["mse", "variance", "log_predictive"]
@@ -47,7 +47,7 @@ def leave_one_out(k: Tensor, y: Tensor, noise: float | Tensor) -> tuple[Tensor, 
     """
     _check_noise(noise)
     solved, diagonal = _Inverse.apply(k, y, float(noise))
-    return solved / diagonal[:, None], 1 / diagonal
+    return dual.left_out(solved, diagonal), 1 / diagonal
 
 
 def linear_leave_one_out(h: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:
@@ -179,12 +179,7 @@ class _Inverse(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, k: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-        noisy = k.clone()
-        noisy.diagonal().add_(noise)
-        factor, failed = torch.linalg.cholesky_ex(noisy)
-        if failed or not factor.diagonal().isfinite().all():
-            factor = linalg.cholesky(k, noise)  # with jitter, or an error that says what is wrong
-        inverse = torch.cholesky_inverse(factor, out=noisy)
+        inverse = dual.inverse(k, noise)
         solved = inverse @ y
         ctx.save_for_backward(inverse, solved)
         return solved, inverse.diagonal().clone()

@@ -24,6 +24,11 @@ BLOCK = 2048  # columns of a Gram that are summed at once
 LOST = {torch.float64: 1e-12, torch.float32: 1e-5}
 ROUGH = {torch.float64: 1e-12, torch.float32: 1e-4}
 
+CONSTANT = (
+    "all features are constant: nothing can be read out of them: standardise the samples, so that no activation "
+    "saturates, or check the layers and the data before"
+)
+
 
 def fix_signs(vectors: Tensor) -> Tensor:
     """Flip the columns ``(d, k)`` whose loading of largest magnitude is negative.
@@ -260,10 +265,7 @@ class Equations:
         self.inverse_scale = inverse_scale(gram, moment)[:d]
         self.constant = d - int(self.inverse_scale.count_nonzero())
         if self.constant == d and bool(torch.isfinite(moment).all()):
-            raise LayerwiseError(
-                "all features are constant: nothing can be read out of them: standardise the samples, so that no "
-                "activation saturates, or check the layers and the data before"
-            )
+            raise LayerwiseError(CONSTANT)
         if floor:
             most = self.inverse_scale[self.inverse_scale > 0].median() / floor
             self.inverse_scale = self.inverse_scale.clamp(max=most)

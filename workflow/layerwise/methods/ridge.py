@@ -6,14 +6,14 @@ and Wahba 1979), so memory does not depend on the number of samples. As a segmen
 section 5.3.1.
 
 The decomposition takes minutes at ten thousand features. There the validation split may choose (``select: valid``):
-one Cholesky factorisation a strength, a tenth of the time each.
+one Cholesky factorisation a strength, a tenth of the time each. Beyond that, `form` has equations of one row a sample,
+or none at all (`methods._dual`, `methods._iterative`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Annotated, Literal
 
 import torch
@@ -24,9 +24,11 @@ from layerwise.closed.inputs import Inputs, Solution
 from layerwise.closed.moments import moments
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.layers.room import demand_room
+from layerwise.layers.room import demand_room, has_room
 from layerwise.maths.linalg import STRENGTHS, Equations
-from layerwise.options import Bounded, Ge
+from layerwise.methods import _dual, _iterative
+from layerwise.methods._chosen import Tried, chosen, demand_validation
+from layerwise.options import Bounded, Ge, Gt, Le, Lt
 
 SHARED = True
 
@@ -47,6 +49,19 @@ class Options(Bounded):
     vary. A unit that all but died, and fires on a few training samples, is else blown up to the size of the others,
     and answers a test sample with hundreds. 0 scales every feature to unit variance; .1 is a good number where values
     matter, not classes alone."""
+    form: Literal["primal", "dual", "iterative", "auto"] = "primal"
+    """What is solved: ``primal``, equations of one row a feature; ``dual``, of one row a sample, for features in any
+    number; ``iterative``, neither, by conjugate gradients on the samples themselves, for one strength or with ``select:
+    valid``; ``auto`` takes the smaller of the first two, and the third where memory holds neither. The weights are
+    the same up to rounding, those of ``iterative`` up to `residual`."""
+    residual: Annotated[float, Gt(0), Lt(1)] = 1e-6
+    """For ``iterative``: relative residual of the normal equations to stop at; the record has what was reached."""
+    passes: Annotated[int, Ge(2), Le(1_000_000)] = 1000
+    """For ``iterative``: passes over the samples for each strength, at most."""
+
+    def __post_init__(self) -> None:
+        if self.form == "iterative" and self.select == "gcv" and len(self.strengths) != 1:
+            raise LayerwiseError("form: iterative takes one of strengths, or chooses with select: valid")
 
 
 def fit(
@@ -63,12 +78,33 @@ def fit(
     def refuse(inputs: Inputs) -> Solution:
         raise LayerwiseError(f"{inputs.name}: ridge fits 'dense outputs' as the last layer alone; use another method")
 
-    if options.select == "valid":
-        read = validated_readout(options.strengths or STRENGTHS_VALID, options.floor)
-    else:
-        read = driver.ridge_readout(options.strengths or STRENGTHS, options.floor)
+    valid = options.select == "valid"
+    strengths = options.strengths or (STRENGTHS_VALID if valid else STRENGTHS)
+
+    def read(inputs: Inputs) -> Solution:
+        form = _smallest(inputs, options) if options.form == "auto" else options.form
+        match form:
+            case "dual":
+                solve = _dual.readout(strengths, valid, options.floor)
+            case "iterative":
+                solve = _iterative.readout(strengths, valid, options.floor, options.residual, options.passes)
+            case _ if valid:
+                solve = validated_readout(strengths, options.floor)
+            case _:
+                solve = driver.ridge_readout(strengths, options.floor)
+        return solve(inputs)
+
     module, words, records = driver.fit(segment, features, refuse, device=device, readout=read)
     return Fitted(module, words, {"layers": records})
+
+
+def _smallest(inputs: Inputs, options: Options) -> str:
+    """Return the form of the smaller matrix, that of features where they tie; ``iterative`` where memory holds none."""
+    samples, matrices = len(inputs), 4 if options.select == "valid" else 6
+    dual = samples < inputs.fan_in and shards.size() == 1  # products of samples that lie apart there are none
+    numbers = matrices * (samples if dual else inputs.fan_in) ** 2
+    can = options.select == "valid" or len(options.strengths) == 1
+    return "iterative" if can and not has_room(numbers, inputs.device) else "dual" if dual else "primal"
 
 
 def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.Solve:
@@ -78,12 +114,8 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
     """
 
     def solve(inputs: Inputs) -> Solution:
+        demand_validation(inputs)
         valid, task = inputs.valid, inputs.task
-        if not len(valid):
-            raise LayerwiseError(
-                f"{inputs.name}: select: valid has no validation split to choose on: give the data set one, as in "
-                "'valid: 0.1', or use select: gcv"
-            )
         demand_room(4 * inputs.fan_in**2, inputs.device, inputs.name)  # sums, equations, a copy, a factor
         # About their mean, float32 products keep the digits that centring would cost.
         middle = inputs.total()
@@ -95,31 +127,17 @@ def validated_readout(strengths: Sequence[float], floor: float = 0.0) -> driver.
 
         equations = Equations(moments(samples, inputs.fan_in, task.outputs, inputs.device, inputs.dtype), floor)
         driver.warn_of_constants(inputs, equations.constant)
-        losses: dict[float, float] = {}
-        chosen = None
-        for strength in sorted(strengths, reverse=True):
-            weight = equations.solve(strength).T
-            bias = equations.mean_y - weight @ (equations.mean_z + middle)
-            scores = valid.x @ weight.T.to(inputs.dtype) + bias.to(inputs.dtype)
-            loss = _loss(task, scores, valid.y)
-            if loss < min(losses.values(), default=inf):
-                chosen, solution = strength, Solution(weight, bias)
-            losses[strength] = loss
-        if chosen is None:
-            raise LayerwiseError(
-                f"{inputs.name}: no strength gives finite scores on the validation split: mend or scale the targets"
-            )
-        record = {"strength": chosen, "valid_loss": {f"{s:.3g}": loss for s, loss in losses.items()}}
-        return replace(solution, record={**record, "constant_features": equations.constant})
+
+        def tried() -> Iterator[Tried]:
+            for strength in sorted(strengths, reverse=True):
+                weight = equations.solve(strength).T
+                bias = equations.mean_y - weight @ (equations.mean_z + middle)
+                yield Tried(strength, weight, bias, valid.x @ weight.T.to(inputs.dtype) + bias.to(inputs.dtype))
+
+        solution = chosen(inputs, tried())
+        return replace(solution, record={**solution.record, "constant_features": equations.constant})
 
     return solve
-
-
-def _loss(task: Task, scores: Tensor, y: Tensor) -> float:
-    """Return the share of wrong classes, or for values the squared error, summed over targets."""
-    if task.classifies:
-        return float((task.labels(scores) != y).double().mean())
-    return float((scores - task.targets(y, scores.dtype)).square().sum(dim=1).double().mean())
 
 
 def readout(train: Split, task: Task, *, device: torch.device | None = None) -> Fitted:

@@ -19,6 +19,7 @@ from layerwise.closed import shards
 from layerwise.contract import Dataset, Source, Split
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
+from layerwise.layers import runs
 from layerwise.run import loading, records
 from layerwise.study.model import Study
 from layerwise.study.trie import Node
@@ -88,6 +89,13 @@ class Through:
 
     def _pass(self) -> Iterator[Tensor]:
         return (self._run(batch) for batch in layers.rebatched(self.base.batches(), self._batch))
+
+    def runs(self, features: int) -> Iterator[tuple[Tensor, Source]] | None:
+        """Cut the source into those of runs of filters, of at most so many features; see `layers.runs`."""
+        found = runs.runs(self.module, self.base.shape, features)
+        if found is None:
+            return None
+        return ((index, Through(self.base, module, self.device)) for index, module in found)
 
     def to(self, device: torch.device) -> Source:
         return self if device == self.device else Split(self.x.to(device), self.y.to(device))
