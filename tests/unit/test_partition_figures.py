@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import fitted
 from matplotlib.patches import Rectangle
 
 from layerwise import figures
+from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.figures import _stages, devices_curve, timeline
 from layerwise.maths.pipelines import busy, period
-from layerwise.methods import _cut
+from layerwise.methods import _cut, local
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
 
@@ -31,13 +33,14 @@ TINY = {
         "c": {"method": "local", "layers": LAYERS, "schedule": "concurrent", "epochs": [1], "batch": 20, "crop": False},
         "l": {"method": "local", "layers": LAYERS, "epochs": [1], "batch": 20},
     },
-    "networks": {"digits": {"c": "at once", "l": "one by one"}, "away": {"c": "at once"}},
+    "networks": {"digits": {"c": "at once", "l": "one by one"}, "away": {"c": "at once", "l": "one by one"}},
     "figures": {
         "timeline": {},
         "mine": {"figure": "timeline", "network": "digits/c", "schedules": ["gpipe", "1f1b", "zero_bubble"]},
         "curve": {"figure": "devices_curve", "network": "digits/c"},
-        "gone": {"figure": "timeline", "network": "away/c"},
-        "far": {"figure": "devices_curve", "network": "away/c"},
+        "gone": {"figure": "timeline", "network": "away/l"},
+        "far": {"figure": "devices_curve", "network": "away/l"},
+        "counted": {"figure": "devices_curve", "network": "away/c", "operations": 1e9, "bandwidth": 1e7},
     },
 }
 
@@ -123,7 +126,7 @@ def test_seconds_are_those_of_the_fit(tiny):
     assert period("concurrent", parts) <= sum(steps)
 
 
-@pytest.mark.parametrize("name", ["timeline", "mine", "curve", "gone", "far"])
+@pytest.mark.parametrize("name", ["timeline", "mine", "curve", "gone", "far", "counted"])
 def test_a_figure_is_made(tiny, name):
     figures.make(tiny, tiny.study.figures[name])
     module, options = opened(tiny, name)
@@ -136,6 +139,25 @@ def test_what_is_left_out_is_not_run(tiny):
         texts = [text.get_text() for ax in module.draw(tiny, options).axes for text in ax.texts]
         assert set(texts) == {"not run"}
         assert "Not run: away" in module.caption(tiny, options)
+
+
+def test_what_a_network_that_is_left_out_costs_is_counted(tiny):
+    """As the record of a fit on such images has it."""
+    module, options = opened(tiny, "counted")
+    found, plan = _stages.record_of(tiny, "away/c", "devices_curve"), {}
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(20, 1, 28, 28, generator=generator), torch.arange(20) % 10
+    features = Features(Split(x, y), Split(x[:0], y[:0]), Task("onehot", 10, tuple("0123456789")))
+    segment, device = tiny.study.segment("c"), torch.device("cpu")
+    given = Segment(segment.layers, (1, 28, 28), 10)
+    plan = local.fit(given, features, local.Options(**vars(segment.options)), seed=0, device=device).record[
+        "partitions"
+    ]
+    assert {name: plan[name] for name in found["partitions"]} == found["partitions"]
+    ours = module.speedups(found, "concurrent", [2, 3], options)
+    assert 1 < ours[2] < ours[3] < 3
+    assert "1e+09 operations a second" in module.caption(tiny, options)
+    assert "nothing was run" in module.caption(tiny, options)
 
 
 @pytest.mark.parametrize("name", ["mine", "curve"])

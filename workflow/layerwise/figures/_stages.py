@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import parted
+from layerwise.figures._panels import parted, ran
+from layerwise.figures._style import provenance
 from layerwise.maths.pipelines import Stage
 from layerwise.methods import _cut
 from layerwise.results.study_results import StudyResults
+from layerwise.run import steps
 from layerwise.study.trie import Node
 
 NAMES = {
@@ -23,7 +25,9 @@ NAMES = {
 
 
 def record_of(results: StudyResults, network: str, module: str) -> dict[str, Any] | None:
-    """Return the record of the first seed of ``dataset/path``; None where its data set is left out.
+    """Return the record of the first seed of ``dataset/path``; of one that is left out, its ``partitions`` as counted.
+
+    None where it is left out and cannot be counted.
 
     Raises
     ------
@@ -32,7 +36,10 @@ def record_of(results: StudyResults, network: str, module: str) -> dict[str, Any
     """
     found = parted(results, network)
     if found is None:
-        return None
+        if not counted(results, network):
+            return None
+        method, *asked = steps.unseen(results.study, *network.split("/", 1))
+        return {"partitions": method.foreseen(*asked)}
     dataset, path = found
     node = Node(results.study.name, dataset, results.study.seeds_of(dataset)[0], path)
     record: dict[str, Any] = results.records[node]["record"]
@@ -42,6 +49,22 @@ def record_of(results: StudyResults, network: str, module: str) -> dict[str, Any
             "concurrent, on layers whose operations can be counted"
         )
     return record
+
+
+def counted(results: StudyResults, network: str) -> bool:
+    """Tell whether what a network costs is counted, for its data set is left out and its shape is known."""
+    if network not in results.study.counted:
+        return False
+    segment = results.study.segment(network.partition("/")[2])
+    return getattr(segment.options, "schedule", "") == "concurrent"
+
+
+def origin(results: StudyResults, network: str) -> str:
+    """Return the words of a caption on where the costs of a network come from."""
+    if counted(results, network):
+        return "Counted without training; nothing was run."
+    _, out = ran(results, [network])
+    return f"{out.strip()} {provenance(results, 'networks/*/fit.json')}".strip()
 
 
 def stages(

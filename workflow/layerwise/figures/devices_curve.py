@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures._panels import empty, legend, ran, title
-from layerwise.figures._stages import NAMES, record_of, stages
-from layerwise.figures._style import DASHES, MARKERS, decimal_ticks, new, provenance
+from layerwise.figures._panels import empty, legend, title
+from layerwise.figures._stages import NAMES, counted, origin, record_of, stages
+from layerwise.figures._style import DASHES, MARKERS, decimal_ticks, new
 from layerwise.maths.pipelines import period
 from layerwise.methods import _cut
 from layerwise.options import Bounded, Ge, Gt, Le, MinLen
@@ -27,13 +27,16 @@ COLOURS = ("#7F7F7F", "#E69F00", "#CC79A7", "#009E73", "#222222", "#0072B2")
 @dataclass(frozen=True)
 class Options(Bounded):
     network: str
-    """Network as dataset/path, fitted with schedule concurrent: its record has what its blocks cost."""
+    """Network as dataset/path, fitted with schedule concurrent: its record has what its blocks cost. Of one that is
+    left out, this is counted."""
     most: Annotated[int, Ge(2), Le(64)] = 64
     """Devices at most; a network is cut into no more than it has blocks."""
     micro: Annotated[int, Ge(1), Le(8)] = 2
     """Micro-batches of a pipeline for each of its devices."""
     bandwidth: Annotated[float, Gt(0)] = 1e9
     """Bytes a second between two devices."""
+    operations: Annotated[float, Gt(0)] = 1e13
+    """Floating-point operations a second of a device, for a network that is left out; else its seconds count."""
     schedules: Annotated[
         tuple[Literal["naive", "gpipe", "1f1b", "zero_bubble", "ddp", "concurrent"], ...], MinLen(1)
     ] = ("naive", "gpipe", "1f1b", "zero_bubble", "ddp", "concurrent")
@@ -66,14 +69,14 @@ def draw(results: StudyResults, options: Options) -> Figure:
 
 def speedups(record: dict[str, Any], schedule: str, counts: list[int], options: Options) -> dict[int, float]:
     """Return how many times as fast as one device numbers of devices are, of those that the network can be cut into."""
-    plan, unit = record["partitions"], second(record)
+    plan, unit = record["partitions"], second(record) if "blocks" in record else 1 / options.operations
     blocks, whole = len(plan["block_costs"]), unit * sum(plan["block_costs"])
     found = {}
     for count in counts:
         if schedule == "ddp":
             parts = stages(plan, plan["cut"], False, unit)
-            sizes = [4 * row["parameters"] / options.bandwidth for row in record["blocks"]]
-            parts = [replace(part, reduce=size) for part, size in zip(parts, sizes, strict=True)]
+            sizes = _cut.stages(plan["block_parameters"], [0.0] * blocks, plan["cut"])
+            parts = [replace(p, reduce=4 * n / options.bandwidth) for p, n in zip(parts, sizes, strict=True)]
         elif count > blocks:
             continue
         else:
@@ -94,12 +97,14 @@ def second(record: dict[str, Any]) -> float:
 
 
 def caption(results: StudyResults, options: Options) -> str:
-    _, out = ran(results, [options.network])
+    pace = "the seconds of its fit"
+    if counted(results, options.network):
+        pace = f"{options.operations:.3g} operations a second of a device"
     return (
         f"Images a second of {options.network} on so many devices over those of one, simulated from what its blocks "
-        "and decision blocks cost and from the seconds of its fit. For each number of devices the network is cut so "
+        f"and decision blocks cost and from {pace}. For each number of devices the network is cut so "
         "that the slowest is as fast as can be; lines end where there are no more blocks. Pipelines have "
         f"{options.micro} micro-batches a device; data parallelism adds gradients up while it goes on backward. "
-        f"{options.bandwidth:.3g} bytes a second between devices, updates left out.{out} "
-        f"{provenance(results, 'networks/*/fit.json')}"
+        f"{options.bandwidth:.3g} bytes a second between devices, updates left out. "
+        f"{origin(results, options.network)}"
     )

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from layerwise.figures._panels import empty, ran
-from layerwise.figures._stages import NAMES, record_of, stages
-from layerwise.figures._style import new, provenance, shaded
+from layerwise.figures._panels import empty
+from layerwise.figures._stages import NAMES, origin, record_of, stages
+from layerwise.figures._style import new, shaded
 from layerwise.maths.pipelines import Stage, busy, period, simulate
 from layerwise.options import Bounded, Ge, Le, MinLen
 from layerwise.results.study_results import StudyResults
@@ -108,9 +108,8 @@ def _panel(ax: Axes, name: str, each: list[Stage], until: float, unit: float, mi
 def caption(results: StudyResults, options: Options) -> str:
     lengths, source = "Stages take equally long", f"Source: simulated for results/{results.study.name}/."
     if options.network:
-        _, out = ran(results, [options.network])
         lengths = f"Stages are the partitions of {options.network}, by what their blocks cost"
-        source = f"{out.strip()} {provenance(results, 'networks/*/fit.json')}".strip()
+        source = origin(results, options.network)
     pipes = set(options.schedules) - {"naive", "concurrent"}
     cut = f" Pipelines cut a batch into {options.micro}." if pipes else ""
     return (

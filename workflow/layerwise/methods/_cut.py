@@ -207,6 +207,7 @@ def plan(
     dear = stages(own, exits, cut, options.teams)
     found = {"cut": list(cut), "cut_by": "given" if given else options.cut, "costs": dear}
     found |= {"block_costs": own, "exit_costs": exits, "block_bytes": sizes}
+    found["block_parameters"] = [sum(p.numel() for p in block.parameters()) for block in blocks]
     found |= {"allocation": list(options.allocation)} if options.allocation else {}
     found["imbalance_forecast"] = round(imbalance(dear), 4)
     if measures:

@@ -281,18 +281,27 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
     memory target cannot be met, the decision is that layer.
     """
     with PLAIN.applied(), torch.random.fork_rng(devices=[]):
-        parts, _ = layers.assemble(segment.layers, segment.shape, segment.outputs)
-        module = nn.Sequential(*parts).to("meta")
-        split = Split(torch.empty(options.batch, *segment.shape, device="meta"), torch.empty(0))
-        how: dict[str, Any] = {"batch": options.batch, "augment": (), "features": options.features}
-        samples = held(split, Split(split.x[:0], split.y), task, split.y, **how)
+        module, samples = _unseen(segment, task, options)
         loss, targets = loss_of(options.loss, task, torch.float32)
-        cut = None
-        if options.schedule == "concurrent":
-            counted = replace(options, cut="counted") if options.cut == "measured" else options
-            cut = _cut.plan(module, samples, counted, 0)["cut"]
+        cut = foreseen(segment, task, options)["cut"] if options.schedule == "concurrent" else None
         builder = Builder(module, samples, options, 0, loss, targets, nearest=True, cut=cut)
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
+
+
+def foreseen(segment: Segment, task: Task, options: Options) -> dict[str, Any]:
+    """Count what the partitions of a schedule concurrent cost, without data and without training: what the record of a
+    fit has under ``partitions``, in operations also where a fit would measure."""
+    with PLAIN.applied(), torch.random.fork_rng(devices=[]):
+        module, samples = _unseen(segment, task, options)
+        return _cut.plan(module, samples, replace(options, cut="counted") if options.cut == "measured" else options, 0)
+
+
+def _unseen(segment: Segment, task: Task, options: Options) -> tuple[nn.Sequential, Samples]:
+    """Return a network, and samples that are nothing but shapes."""
+    parts, _ = layers.assemble(segment.layers, segment.shape, segment.outputs)
+    split = Split(torch.empty(options.batch, *segment.shape, device="meta"), torch.empty(0))
+    how: dict[str, Any] = {"batch": options.batch, "augment": (), "features": options.features}
+    return nn.Sequential(*parts).to("meta"), held(split, Split(split.x[:0], split.y), task, split.y, **how)
 
 
 def counted_by(options: Options) -> list[Any]:

@@ -29,17 +29,23 @@ def count(study: Study) -> pd.DataFrame:
     rows = []
     for named in study.counted:
         dataset, path = named.split("/", 1)
-        source, given, _ = study.dataset(dataset)
-        shape, outputs = plugins.load("datasets", source).sample(given)
-        segment = study.segment(path)
-        module = plugins.load("methods", segment.method)
-        options = module.Options(**vars(segment.options))
-        key = json.dumps([segment.method, segment.layers, shape, outputs, module.counted_by(options)], default=str)
+        module, *asked = unseen(study, dataset, path)
+        segment, _, options = asked
+        key = json.dumps([module.__name__, segment, module.counted_by(options)], default=str)
         if key not in known:
-            task = Task("onehot", outputs, tuple(map(str, range(outputs))))
-            known[key] = module.count(Segment(segment.layers, shape, outputs), task, options)
+            known[key] = module.count(*asked)
         rows += [{"dataset": dataset, "path": path, **_row(window)} for window in known[key]]
     return pd.DataFrame(rows)
+
+
+def unseen(study: Study, dataset: str, path: str) -> tuple[Any, Segment, Task, Any]:
+    """Return the method of a network that `Study.counts`, and what it counts by: segment, task and options."""
+    source, given, _ = study.dataset(dataset)
+    shape, outputs = plugins.load("datasets", source).sample(given)
+    segment = study.segment(path)
+    module = plugins.load("methods", segment.method)
+    task = Task("onehot", outputs, tuple(map(str, range(outputs))))
+    return module, Segment(segment.layers, shape, outputs), task, module.Options(**vars(segment.options))
 
 
 def _row(window: dict[str, Any]) -> dict[str, Any]:
