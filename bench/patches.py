@@ -28,7 +28,7 @@ from layerwise.run.source import Through
 
 CPU = torch.device("cpu")
 WORDS = ("conv 6 {} contrast 0.01 mirror", "softshrink 0.25", "crelu", "avgpool 14 stride 13", "fold")
-STRENGTHS = (0.03, 0.01, 0.003)
+STRENGTHS = (0.1, 0.03, 0.01, 0.003)
 RUN = 100  # filters
 
 
