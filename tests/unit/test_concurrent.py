@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from test_local import CPU, WORDS, _Stop, data, fitted, same
+from test_local import CPU, WORDS, _Stop, data, fitted, same, untimed
 from torch import nn
 
 from layerwise.contract import Features, Hooks, Segment, Split, Task
@@ -225,10 +225,6 @@ def test_a_kfilter_begins_at_its_epoch_and_its_partition():
 
 
 # ------------------------------------------------------------ an interrupted run
-
-
-def untimed(network):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in network.record["history"]]
 
 
 def test_the_history_has_the_seconds_and_samples_of_a_partition_by_epoch():

@@ -52,6 +52,11 @@ def same(one: Fitted, other: Fitted) -> bool:
     )
 
 
+def untimed(network) -> list[dict]:
+    """Return the history of a fit, which has seconds where partitions train at once, without them."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in network.record["history"]]
+
+
 def test_one_window_over_all_blocks_is_backpropagation():
     words = (*WORDS[:7], "relu", "dropout 0.3", "dense outputs")
     features = data()

@@ -7,6 +7,7 @@ import doctest
 
 import pytest
 import torch
+from test_local import untimed
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -115,7 +116,8 @@ def test_the_same_batches_give_the_bytes_of_a_fit_on_tensors(how, monkeypatch):
     trained = train(WORDS, Endless(passes), batches(x[:20], y[:20], 7), classes=3, seed=5, device="cpu", **SHORT | how)
     assert same(trained.module, fit.module)
     assert trained.layers == fit.layers
-    timed = ("blocks", "partitions", "measures") if how.get("schedule") == "concurrent" else ()
+    assert untimed(trained) == untimed(fit)
+    timed = ("blocks", "history", "partitions", "measures") if how.get("schedule") == "concurrent" else ()
     for name in fit.record.keys() - set(timed):
         assert trained.record[name] == fit.record[name]
 

@@ -135,7 +135,7 @@ def test_an_interrupted_fit_goes_on_and_counts_its_seconds(lab, monkeypatch):
     [
         ("dataset digit", "'digit' is no data set of the study tiny"),
         ("fit digit mlp", "'digit' is no data set of the study tiny: digits"),
-        ("fit digits mpl", "'mpl' is no path of 'digits' in the study tiny; see the verb show"),
+        ("fit digits mpl", "'mpl' is no path of 'digits' in the study tiny; did you mean 'mlp'?"),
         ("represent digits ridge", "'ridge' is no path of 'digits' in the study tiny"),
         ("probe lds digits mlp", "'lds' is none of the probes of the study tiny; did you mean 'lsd'?"),
         (
