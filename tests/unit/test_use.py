@@ -131,12 +131,12 @@ def test_an_exported_network_gives_the_scores_of_the_study_to_the_byte(place, tm
     assert again.read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["csv", "names.csv", "safetensors", "flat.safetensors"])
+@pytest.mark.parametrize("kind", ["csv", "names.csv", "numbers.csv", "safetensors", "flat.safetensors"])
 def test_samples_are_read_from_tables_and_tensors(tmp_path, capsys, kind):
     x, file = raw("digits")[:7], tmp_path / f"x.{kind}"
     if kind.endswith("csv"):
         rows = [",".join(map(str, row)) for row in x.flatten(1).tolist()]
-        names = [",".join(f"pixel{i}" for i in range(64))] if kind == "names.csv" else []
+        names = [] if kind == "csv" else [",".join(f"{'pixel' * (kind == 'names.csv')}{i}" for i in range(64))]
         file.write_text("\r\n".join([*names, *rows, "", ""]))
     else:
         save_file({"samples": x.flatten(1).contiguous().float() if "flat" in kind else x}, file)

@@ -130,9 +130,13 @@ def _said(shape: Sequence[int]) -> str:
 
 
 def _table(path: Path) -> Tensor:
-    """Read a table of numbers, ``(N, columns)``; a first line without any number has names."""
+    """Read a table of numbers, ``(N, columns)``; a first line without any number has names, as has 0, 1, 2, ...: what
+    pandas writes over columns without a name. Two columns or one may be a sample of that."""
     lines = [line for line in store.read_text(path).lstrip("\ufeff").splitlines() if line.strip()]
-    names = bool(lines) and not any(map(_is_number, lines[0].split(",")))
+    first = [cell.strip().strip('"') for cell in lines[0].split(",")] if lines else []
+    names = bool(first) and (
+        not any(map(_is_number, first)) or (len(first) > 2 and first == list(map(str, range(len(first)))))
+    )
     if len(lines) == names:
         raise LayerwiseError(f"{shown(path)}: no row of numbers in it")
     try:
@@ -145,7 +149,7 @@ def _table(path: Path) -> Tensor:
 
 def _is_number(cell: str) -> bool:
     try:
-        return bool(cell) and float(cell.strip().strip('"')) is not None
+        return bool(cell) and float(cell) is not None
     except ValueError:
         return False
 
