@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from together import Together, over_network
+from together import Together, over_network, prepared_in
 
 from layerwise.__main__ import main
 from layerwise.gradient import loop
@@ -35,13 +35,7 @@ SOON = {"layerwise.gradient.partners.BEAT": 0.2, "layerwise.gradient.partners.DE
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    (folder / "studies").mkdir()
-    (folder / "studies/t.yaml").write_text(STUDY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["dataset", "studies/t.yaml", "d"]) == 0
-    return folder
+    return prepared_in(tmp_path_factory.mktemp("prepared"), STUDY)
 
 
 @pytest.fixture(scope="module")

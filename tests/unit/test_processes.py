@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from together import free_port, prepared_in
 from torch import distributed
 
 from layerwise.__main__ import main
@@ -30,22 +31,10 @@ networks: {d: {a/r: a}}
 FIT = ["fit", "studies/t.yaml", "d", "a", "--device", "cpu", "--threads", "1", "--seeds", "0", "1"]
 
 
-def free_port() -> str:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return str(opened.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with a study and its data set."""
-    folder = tmp_path_factory.mktemp("prepared")
-    (folder / "studies").mkdir()
-    (folder / "studies/t.yaml").write_text(SMALL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["dataset", "studies/t.yaml", "d"]) == 0
-    return folder
+    return prepared_in(tmp_path_factory.mktemp("prepared"), SMALL)
 
 
 @pytest.fixture

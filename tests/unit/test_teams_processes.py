@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_concurrent_processes import SAVES, until
-from together import Together, over_network
+from together import Together, over_network, prepared_in
 
 from layerwise.__main__ import main
 from layerwise.gradient.allocation import Allocation
@@ -41,13 +41,7 @@ def words(network):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared")
-    (folder / "studies").mkdir()
-    (folder / "studies/t.yaml").write_text(STUDY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["dataset", "studies/t.yaml", "d"]) == 0
-    return folder
+    return prepared_in(tmp_path_factory.mktemp("prepared"), STUDY)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -12,6 +13,17 @@ from pathlib import Path
 SERVER = multiprocessing.get_context("forkserver")
 MODULES = "torch torch._dynamo layerwise.__main__ layerwise.run.node layerwise.run.loading layerwise.methods.local"
 SERVER.set_forkserver_preload([*MODULES.split(), "jsonschema", "yaml", "together"])
+
+
+def prepared_in(folder: Path, study: str) -> Path:
+    """Write a study of one data set ``d`` in a folder, prepare it, and return the folder."""
+    from layerwise.__main__ import main
+
+    (folder / "studies").mkdir()
+    (folder / "studies/t.yaml").write_text(study)
+    with contextlib.chdir(folder):
+        assert main(["dataset", "studies/t.yaml", "d"]) == 0
+    return folder
 
 
 def free_port() -> str:

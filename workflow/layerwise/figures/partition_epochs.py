@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, over, parted, ran, title
 from layerwise.figures._style import grid, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
-from layerwise.study.trie import Node
 
 LABELS = {"seconds": "seconds at work in an epoch", "samples": "samples of an epoch", "train_loss": "training loss"}
 
@@ -52,16 +50,9 @@ def rows(results: StudyResults, dataset: str, path: str, column: str) -> pd.Data
     The first partition sees all samples, of which its history has no number: as many as the second before a filter.
     """
     found: list[dict[str, Any]] = []
-    for seed in results.study.seeds_of(dataset):
-        record = results.records[Node(results.study.name, dataset, seed, path)]["record"]
-        history = record.get("history", []) if "partitions" in record else []
-        if not history:
-            raise LayerwiseError(
-                f"figure partition_epochs: {dataset}/{path} has no partitions: name networks whose last segment is "
-                "fitted by local with a schedule concurrent"
-            )
+    for seed, record in results.partitioned(dataset, path, "figure partition_epochs").items():
         every = record["blocks"][0]["images"] / record["blocks"][0]["epochs"]
-        found += [{"seed": seed, **row, "samples": row.get("samples", every)} for row in history]
+        found += [{"seed": seed, **row, "samples": row.get("samples", every)} for row in record["history"]]
     return pd.DataFrame(found)[["seed", "window", "epoch", column]]
 
 

@@ -7,8 +7,9 @@ send and leaves samples out, anew in every epoch: those whose neighbours are all
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class Filtered(Passing):
         super().__init__(way)
         self.options, self.loss, self.least = options, loss, least
         self.looked: list[tuple[Tensor, Tensor, Tensor]] = []  # batches of the large mini-batch, with their losses
-        self.kept: list[tuple[Tensor, Tensor]] = []  # of which the next batch is made
+        self.kept: list[Rows] = []  # of which the next batch is made
         self.ready: deque[Message] = deque()
 
     def forward(
@@ -102,15 +103,30 @@ class Filtered(Passing):
         z, t, losses = (torch.cat(parts) for parts in zip(*self.looked, strict=True))
         self.looked = []
         o = self.options
-        if o.filter == "loss":
-            out = lowest(losses, o.filter_share or 0.25)
-        else:
-            out = capped(redundant(z, t, o.filter_k), o.filter_share or 0.6)
-        left = [(z[~out], t[~out])]
-        z, t = (torch.cat(parts) for parts in zip(*self.kept, *left, strict=True))
-        whole = len(t) // o.batch * o.batch
-        self.ready.extend(map(Message, z[:whole].split(o.batch), t[:whole].split(o.batch)) if whole else ())
-        self.kept = [(z[whole:], t[whole:])]
+        out = lowest(losses, o.filter_share or 0.25) if o.filter == "loss" else kfiltered(z, t, o)
+        batches, self.kept = whole([*self.kept, (z[~out], t[~out])], o.batch)
+        self.ready.extend(itertools.starmap(Message, batches))
+
+
+Rows = tuple[Tensor, Tensor]  # samples with their targets
+
+
+def whole(parts: Sequence[Rows], batch: int) -> tuple[list[Rows], list[Rows]]:
+    """Return whole batches of samples that come in parts, in their order, and the one rest, which may be empty."""
+    z, t = joined(parts)
+    end = len(t) // batch * batch
+    batches = list(zip(z[:end].split(batch), t[:end].split(batch), strict=True)) if end else []
+    return batches, [(z[end:], t[end:])]
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    z, t = (torch.cat(each) for each in zip(*parts, strict=True))
+    return z, t
+
+
+def kfiltered(z: Tensor, t: Tensor, options: Any) -> Tensor:
+    """Tell which samples a k-filter leaves out; `z` and `t` are those of `redundant`, `options` those of ``local``."""
+    return capped(redundant(z, t, options.filter_k), options.filter_share or 0.6)
 
 
 def redundant(z: Tensor, t: Tensor, k: int) -> Tensor:

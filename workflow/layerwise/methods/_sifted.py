@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from layerwise.errors import LayerwiseError
 from layerwise.methods._inputs import Inputs
-from layerwise.methods._passing import capped, redundant
+from layerwise.methods._passing import Rows, joined, kfiltered, whole
 
 
 class Sifted:
@@ -52,29 +51,26 @@ class Sifted:
             raise LayerwiseError("method 'local': a filter left no batch in an epoch: filter fewer samples")
         self._samples, self._steps = samples, steps
 
-    def _left(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _left(self) -> Iterator[Rows]:
         """Go through what the filter leaves, in batches of the usual size."""
-        o, kept = self.options, list[tuple[Tensor, Tensor]]()
+        kept: list[Rows] = []
         for z, t in self._large():
-            images = z.permute(0, 2, 3, 1) if z.dim() == 4 else z
-            out = capped(redundant(images, t, o.filter_k), o.filter_share or 0.6)
-            z, t = (torch.cat(parts) for parts in zip(*kept, (z[~out], t[~out]), strict=True))
-            whole = len(t) // o.batch * o.batch
-            yield from zip(z[:whole].split(o.batch), t[:whole].split(o.batch), strict=True) if whole else ()
-            kept = [(z[whole:], t[whole:])]
+            out = kfiltered(z.permute(0, 2, 3, 1) if z.dim() == 4 else z, t, self.options)
+            batches, kept = whole([*kept, (z[~out], t[~out])], self.options.batch)
+            yield from batches
         if kept and len(kept[0][1]) >= self.least:
             yield kept[0]
 
-    def _large(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _large(self) -> Iterator[Rows]:
         """Go through the samples in the mini-batches in which the filter looks."""
-        looked: list[tuple[Tensor, Tensor]] = []
+        looked: list[Rows] = []
         for batch in self.inputs:
             looked.append(batch)
             if sum(len(t) for _, t in looked) >= self.options.filter_samples:
-                yield torch.cat([z for z, _ in looked]), torch.cat([t for _, t in looked])
+                yield joined(looked)
                 looked = []
         if looked:
-            yield torch.cat([z for z, _ in looked]), torch.cat([t for _, t in looked])
+            yield joined(looked)
 
     def finite(self) -> bool:
         return self.inputs.finite()

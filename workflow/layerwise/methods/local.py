@@ -283,7 +283,7 @@ def count(segment: Segment, task: Task, options: Options) -> list[dict[str, Any]
     with PLAIN.applied(), torch.random.fork_rng(devices=[]):
         module, samples = _unseen(segment, task, options)
         loss, targets = loss_of(options.loss, task, torch.float32)
-        cut = foreseen(segment, task, options)["cut"] if options.schedule == "concurrent" else None
+        cut = _counted_plan(module, samples, options)["cut"] if options.schedule == "concurrent" else None
         builder = Builder(module, samples, options, 0, loss, targets, nearest=True, cut=cut)
         return [window.row | {"least_share": builder.least(window)} for window in builder.windows()]
 
@@ -292,8 +292,11 @@ def foreseen(segment: Segment, task: Task, options: Options) -> dict[str, Any]:
     """Count what the partitions of a schedule concurrent cost, without data and without training: what the record of a
     fit has under ``partitions``, in operations also where a fit would measure."""
     with PLAIN.applied(), torch.random.fork_rng(devices=[]):
-        module, samples = _unseen(segment, task, options)
-        return _cut.plan(module, samples, replace(options, cut="counted") if options.cut == "measured" else options, 0)
+        return _counted_plan(*_unseen(segment, task, options), options)
+
+
+def _counted_plan(module: nn.Sequential, samples: Samples, options: Options) -> dict[str, Any]:
+    return _cut.plan(module, samples, replace(options, cut="counted") if options.cut == "measured" else options, 0)
 
 
 def _unseen(segment: Segment, task: Task, options: Options) -> tuple[nn.Sequential, Samples]:

@@ -42,6 +42,23 @@ class StudyResults:
             raise store.Damaged(f"{path}: does not hold the fits that are there now; run the verb fits again")
         return store.read_csv(path, [], collect.TEXT)
 
+    def partitioned(self, dataset: str, path: str, where: str) -> dict[int, dict[str, Any]]:
+        """Return the records of a network whose partitions were trained at once, by seed; `where` asks for them.
+
+        Raises
+        ------
+        LayerwiseError
+            For a network that has none.
+        """
+        nodes = {seed: Node(self.study.name, dataset, seed, path) for seed in self.study.seeds_of(dataset)}
+        records: dict[int, dict[str, Any]] = {seed: self.records[node]["record"] for seed, node in nodes.items()}
+        if any("partitions" not in record for record in records.values()):
+            raise LayerwiseError(
+                f"{where}: {dataset}/{path} has no partitions: name networks whose last segment is fitted by local "
+                "with a schedule concurrent"
+            )
+        return records
+
     @functools.cached_property
     def elsewhere(self) -> pd.DataFrame:
         """Fits of data sets that are left out here, from another machine; none of networks asked otherwise by now."""

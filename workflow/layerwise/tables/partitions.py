@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 import pandas as pd
 
-from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
-from layerwise.study.trie import Node
 
 
 @dataclass(frozen=True)
@@ -27,20 +25,10 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         if dataset in results.study.left_out:
             continue
         label = results.networks(dataset, (path,))[path]
-        records = [_record(results, dataset, seed, path) for seed in results.study.seeds_of(dataset)]
+        records = list(results.partitioned(dataset, path, "table partitions").values())
         for part in range(len(records[0]["blocks"])):
             rows.append({"dataset": dataset, "network": label, "partition": part + 1} | _row(records, part))
     return pd.DataFrame(rows)
-
-
-def _record(results: StudyResults, dataset: str, seed: int, path: str) -> dict[str, Any]:
-    record: dict[str, Any] = results.records[Node(results.study.name, dataset, seed, path)]["record"]
-    if "partitions" not in record:
-        raise LayerwiseError(
-            f"table partitions: {dataset}/{path} has no partitions: name networks whose last segment is fitted by "
-            "local with a schedule concurrent"
-        )
-    return record
 
 
 def _row(records: list[dict[str, Any]], part: int) -> dict[str, Any]:
