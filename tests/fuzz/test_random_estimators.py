@@ -189,14 +189,14 @@ def check(fit, x):
     assert torch.get_default_dtype() == torch.float32
 
 
-@fuzzed(800)
+@fuzzed(250)
 @given(estimator=made(), x=rows(), data=st.data())
 def test_a_fit_is_finite_or_refused_in_one_line(estimator, x, data):
     y = data.draw(targets(0 if x is None else len(x), estimator))
     check(lambda: estimator.fit(x, y), x)
 
 
-@fuzzed(300)
+@fuzzed(150)
 @given(
     estimator=st.sampled_from([estimators.PlatonicClassifier, estimators.PlatonicRegressor]), data=st.data(), x=rows()
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -209,6 +210,14 @@ def test_more_memory_than_there_is(lab):
     lab.edit("dense 16", "dense 999999999")
     line = lab("fit", "digits", "mlp").refuses("its fit needs", "GiB", "fewer")
     assert len(line) < 400
+
+
+@pytest.mark.parametrize("words", ["fits", "table accuracy", "figure readout_depth", "verdicts", "report"])
+def test_what_reads_results_does_not_wait_for_torch(made, words):
+    """Importing it takes longer than most of these steps, of which a study has dozens."""
+    verb, *rest = words.split()
+    run = f"import sys; from layerwise.__main__ import main; main({[verb, 'studies/tiny.yaml', *rest]})"
+    assert made.run(sys.executable, "-c", f"{run}; print('torch' in sys.modules)").stdout.split()[-1] == "False"
 
 
 def test_a_figure_of_one_network_and_one_seed_is_drawn(lab):

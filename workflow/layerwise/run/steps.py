@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from layerwise import plugins
-from layerwise.contract import Segment, Task
 from layerwise.study.model import Study
+
+if TYPE_CHECKING:  # torch, which tables, figures and verdicts that read what is written do without
+    from layerwise.contract import Segment, Task
 
 TEXT = ["dataset", "path", "decision"]  # the columns that hold words
 SHARE = "memory_percent"  # the measure of a network, by which a verdict goes
@@ -41,6 +43,8 @@ def count(study: Study) -> pd.DataFrame:
 def unseen(study: Study, dataset: str, path: str) -> tuple[Any, Segment, Task, Any]:
     """Return the method of a network that `Study.counts`, and what it counts by: segment, task and options."""
     source, given, _ = study.dataset(dataset)
+    from layerwise.contract import Segment, Task
+
     shape, outputs = plugins.load("datasets", source).sample(given)
     segment = study.segment(path)
     module = plugins.load("methods", segment.method)
