@@ -48,8 +48,8 @@ def photos(empty):
 
 def test_a_study_of_own_images(photos):
     said = photos.snakemake("--", NODE)
-    left_out = "1 files are no images in a class folder (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp) "
-        "and were left out: 1 .ppm in train/down"
+    suffixes = ".png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp"
+    left_out = f"1 files are no images in a class folder ({suffixes}) and were left out: 1 .ppm in train/down"
     assert f"layerwise: warning: photos: {left_out}" in said.splitlines()
     record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())
     assert record["task"]["classes"] == ["across", "down"]
