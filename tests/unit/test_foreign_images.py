@@ -128,14 +128,23 @@ def clear(mode: str, **how) -> tuple[Image.Image, dict]:
 # --- formats: only those that are named are opened
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{} loop\n"  # Pillow hands it to Ghostscript, whatever its name
-OTHERS = {name: as_format(name) for name in ("GIF", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "PDF")}
+OTHERS = {name: as_format(name) for name in ("PPM", "ICO", "TGA", "PCX", "PDF", "ICNS", "SGI", "JPEG2000")}
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.tif", "x.tiff", "x.webp", "x.gif"])
+def test_the_pixels_of_a_format_are_those_that_were_saved(tmp_path, name):
+    image = picture("P").convert("RGB") if name.endswith("gif") else picture()
+    image.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
+    pixels, odd = _image.read_image(tmp_path / name, 6, False, "none")
+    assert np.array_equal(pixels, np.asarray(image).transpose(2, 0, 1))
+    assert odd == []
 
 
 @pytest.mark.parametrize("data", [EPS, b"%PDF-1.4\n", b"<html>", b"", *OTHERS.values()])
 @pytest.mark.parametrize("name", ["train/cat/z.png", "test/dog/z.JPG", "train/dog/z.bmp"])
 def test_another_format_is_never_opened(photos, name, data):
     put(data, name)(photos)
-    refused(f"photos/{name}: not a whole image: no PNG, JPEG, BMP file, whatever its name says")
+    refused(f"photos/{name}: not a whole image: no PNG, JPEG, BMP, GIF, TIFF, WEBP file, whatever its name says")
 
 
 def test_a_named_format_under_the_suffix_of_another_is_read(photos):
@@ -194,6 +203,15 @@ WRONG_IMAGES = {
     "16 bits of grey": (put(png(1, 1, 16, 0, b"\0ab")), "z.png: an image of more than 8 bits a channel"),
     "16 bits of colour": (put(png(1, 1, 16, 2, b"\0abcdef")), "z.png: an image of more than 8 bits a channel"),
     "16 bits and alpha": (put(png(1, 1, 16, 6, b"\0abcdefgh")), "z.png: an image of more than 8 bits a channel"),
+    "a TIFF of 16 bits": (put(Image.new("I;16", (2, 2)), "train/cat/z.tif"), "z.tif: an image of more than 8 bits"),
+    "a TIFF of floats": (put(Image.new("F", (2, 2)), "train/cat/z.tif"), "z.tif: an image of more than 8 bits"),
+    **{
+        f"several pictures in a {name}": (
+            put(picture(), f"train/cat/z.{name}", save_all=True, append_images=[picture(seed=9)]),
+            f"z.{name}: a moving image, or several",
+        )
+        for name in ("gif", "tif", "webp")
+    },
     "a moving image": (put(picture(), save_all=True, append_images=[picture("L")]), "z.png: a moving image"),
 }
 
@@ -307,8 +325,14 @@ WRONG_FOLDERS = {
         lambda top: (shutil.move(top, "in"), Path("photos").mkdir(), shutil.move("in", "photos/all")),
         "photos/train: no class folder in it; did you mean the folder photos/all?",
     ),
-    "an empty class": (made("train/emu"), "photos/train/emu: no image in it (.png, .jpg, .jpeg, .bmp); add some"),
-    "a class of others": (put(b"", "train/emu/0.webp"), "no image in it (.png, .jpg, .jpeg, .bmp), but 1 .webp"),
+    "an empty class": (
+        made("train/emu"),
+        "photos/train/emu: no image in it (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp); add some",
+    ),
+    "a class of others": (
+        put(b"", "train/emu/0.ppm"),
+        "no image in it (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp), but 1 .ppm",
+    ),
     "a class of test alone": (renamed("test/cat", "test/Cat"), "class 'Cat' is not among those of train; did"),
     "a class on two lines": (made("train/a\nb"), r"photos/train/a\nb: no name of a class"),
     "a class that turns text": (made("train/\u202ecat"), r"photos/train/\u202ecat: no name of a class"),
@@ -347,10 +371,11 @@ def test_a_folder_that_may_not_be_read(photos, monkeypatch):
 SAID = {
     "others": (
         lambda top: [
-            put(b"", f"train/{c}/{i}")(top) for c in ("cat", "dog") for i in ("1.webp", "2.webp", "1.TIF", "2.tif")
+            put(b"", f"train/{c}/{i}")(top) for c in ("cat", "dog") for i in ("1.ppm", "2.ppm", "1.ICO", "2.ico")
         ],
-        "8 files are no images in a class folder (.png, .jpg, .jpeg, .bmp) and were left out: "
-        "2 .tif in train/cat, 2 .webp in train/cat, 2 .tif in train/dog, 2 .webp in train/dog",
+        "8 files are no images in a class folder (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp) and were left "
+        "out: "
+        "2 .ico in train/cat, 2 .ppm in train/cat, 2 .ico in train/dog, 2 .ppm in train/dog",
     ),
     "images in no class": (put(picture(), "train/z.png"), "were left out: 1 .png in train"),
     "a pipe": (lambda top: os.mkfifo(top / "train/cat/z.png"), "were left out: 1 no plain file in train/cat"),
@@ -467,7 +492,7 @@ CHANGES = {
     "one renamed": renamed("train/cat/0.png", "train/cat/9.png"),
     "one more": put(picture()),
     "one of another class": renamed("train/cat/0.png", "train/dog/9.png"),
-    "another file": put(b"", "train/cat/0.webp"),
+    "another file": put(b"", "train/cat/0.ppm"),
 }  # fmt: skip
 
 

@@ -42,15 +42,14 @@ def photos(empty):
             for i in range(number):
                 name = ODD[i - 5] if 5 <= i < 5 + len(ODD) else f"{i:02}.png"
                 draw(empty.folder / "photos" / split / kind / name, kind == "across", noise)
-    (empty.folder / "photos/train/down/later.webp").write_bytes(b"")
+    (empty.folder / "photos/train/down/later.ppm").write_bytes(b"")
     return empty
 
 
 def test_a_study_of_own_images(photos):
     said = photos.snakemake("--", NODE)
-    left_out = (
-        "1 files are no images in a class folder (.png, .jpg, .jpeg, .bmp) and were left out: 1 .webp in train/down"
-    )
+    suffixes = ".png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp"
+    left_out = f"1 files are no images in a class folder ({suffixes}) and were left out: 1 .ppm in train/down"
     assert f"layerwise: warning: photos: {left_out}" in said.splitlines()
     record = json.loads((photos.folder / "results/mine/datasets/stripes/dataset.json").read_text())
     assert record["task"]["classes"] == ["across", "down"]

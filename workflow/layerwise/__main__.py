@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
 import re
 import sys
@@ -32,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     warnings.simplefilter("always", LayerwiseWarning)
     warnings.showwarning = _one_line
+    log = logging.getLogger("layerwise")  # of long trainings: how far they are
+    log.setLevel(logging.INFO)
+    log.handlers = [_ToStderr()]
     try:
         args.run(args)
     except LayerwiseError as error:
@@ -56,6 +60,13 @@ def _lacks_memory(error: Exception) -> bool:
     """Tell a lack of memory, on a CPU or a GPU, from torch's other errors."""
     told = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told
+
+
+class _ToStderr(logging.Handler):
+    """Shows the log on stderr as it is now, a line a message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"layerwise: {one_line(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:

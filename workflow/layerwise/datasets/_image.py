@@ -17,7 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.preparation.folder import shown
 
 # Pillow knows some forty, of which one starts Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 SIDE = 2**15
 # What Pillow raises for files of all sorts that are damaged.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
@@ -101,11 +101,11 @@ def _check(file: Image.Image, path: Path) -> None:
     """Demand an image that Pillow does not cut short: one picture, of 8 bits a channel, of a size that can be."""
     # Pillow reads the first eight of 16 bits of red, green and blue, and cuts grey off at 255.
     raw = [str(tile[3]) for tile in getattr(file, "tile", ())]
-    deep = file.format == "PNG" and any("16" in each for each in raw)
+    deep = file.format in ("PNG", "TIFF") and any("16" in each for each in raw)  # a BMP may have 16 bits in all
     if deep or file.mode in ("F", "I") or file.mode.startswith("I;"):
         raise LayerwiseError(f"{shown(path)}: an image of more than 8 bits a channel; save it with 8 bits")
-    if file.format == "PNG" and getattr(file, "is_animated", False):
-        raise LayerwiseError(f"{shown(path)}: a moving image; save the picture that is meant by itself")
+    if getattr(file, "is_animated", False):
+        raise LayerwiseError(f"{shown(path)}: a moving image, or several; save the picture that is meant by itself")
     if max(file.size) > SIDE:
         width, height = file.size
         raise LayerwiseError(f"{shown(path)}: an image of {width} x {height} pixels; make no side longer than {SIDE:,}")

@@ -1,8 +1,8 @@
 """The user's own images: ``<folder>/train/<class>/*.png`` and ``<folder>/test/<class>/*.png``, all made one size.
 
-PNG, JPEG and BMP files count as images, also in folders within a class. A folder ``valid`` beside the two is the
-validation split; without it the option ``valid`` of the preparation takes one from train. Classes are the folders of
-``train``, sorted by name.
+PNG, JPEG, BMP, GIF, TIFF and WebP files of one picture are images, also in folders within a class. A folder ``valid``
+beside the two is the validation split; without it the option ``valid`` of the preparation takes one from train. Classes
+are the folders of ``train``, sorted by name.
 """
 
 from __future__ import annotations

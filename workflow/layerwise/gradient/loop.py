@@ -21,6 +21,7 @@ from layerwise.contract import NO_HOOKS, Hooks
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.batches import MiniBatches
 from layerwise.gradient.optimisers import load_state_tensors, state_tensors
+from layerwise.gradient.progress import Progress
 
 SAVE_SECONDS = 5.0  # between two savings of a long fit
 
@@ -109,6 +110,7 @@ class Training:
     patience: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def device(self) -> torch.device:
@@ -187,6 +189,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.module.train()
+        done = len(self.history)
         total = torch.zeros((), device=self.device, dtype=torch.float64)  # stays there: reading it would wait
         for step, (x, t) in enumerate(self.batches, len(self.history) * len(self.batches) + 1):
             self.optimizer.zero_grad()
@@ -195,6 +198,8 @@ class Training:
             self.optimizer.step()
             total += loss.detach() * len(x)
             self.watch(hooks, step)
+            # An epoch whose steps are not known yet counts once it is over.
+            self.progress.tell(self.name, step / len(self.batches) if len(self.batches) else done, self.epochs)
             yield
         return {"train_loss": total.item() / self.batches.samples, **self.batches.counts()}
 

@@ -17,7 +17,7 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.preparation.paths import expanded
 from layerwise.preparation.record import SPLITS, is_name
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # What the splits are called elsewhere.
 ALIASES = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
 # What systems leave behind in folders, beside names that begin with a dot.
