@@ -58,6 +58,17 @@ def test_an_edited_method_fits_its_own_segments_and_what_stands_on_them(place, e
     assert place.plan("tiny") == sorted([*fits("d4", "d4/ridge"), REPRESENT, PROBE, *BELOW_THE_FITS])
 
 
+def test_a_plan_says_how_many_fits_it_makes_and_makes_anew(place, editing):
+    told = "layerwise: study tiny: "
+    assert told + "6 fits: 6 up to date\n" in place.snakemake("--dry-run", "--quiet", "all", "--", "tiny")
+    editing("workflow/layerwise/methods/dmn.py", lambda text: text + "\nEDITED = 1\n")
+    editing("studies/tiny.yaml", lambda text: text.replace("seeds: 2", "seeds: 3"))
+    said = place.snakemake("--dry-run", "--quiet", "all", "--", "tiny")
+    counts = "9 fits: 3 to run, 4 to rerun (options, code or data changed), 2 up to date; those to run took "
+    assert said.count(told) == 1
+    assert told + counts in said
+
+
 def test_a_touched_method_or_a_comment_fits_nothing(place, editing):
     editing("workflow/layerwise/methods/dmn.py", lambda text: text + "\n# an edit\n")
     editing("workflow/layerwise/layers/build.py", lambda text: text)

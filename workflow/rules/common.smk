@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from layerwise import environment
 from layerwise.errors import LayerwiseError
 from layerwise.preparation import folder
+from layerwise.results import owed
 from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
 from layerwise.study import model
@@ -189,12 +190,20 @@ def checkpoints(wildcards, name=None):
     ]
 
 
+@functools.cache
+def tell(name):
+    """Say once, before a whole study is planned, what it will fit, and which networks have one label."""
+    plan = study(name)
+    for line in study_file.twins(plan):
+        print(f"layerwise: warning: {line}", file=sys.stderr)
+    print(f"layerwise: {owed.in_words(plan)}", file=sys.stderr)
+
+
 @said
 def targets(wildcards, name=None):
     """What a whole study ends in."""
     plan = study(name or wildcards.study)
-    for line in study_file.twins(plan):
-        print(f"layerwise: warning: {line}", file=sys.stderr)
+    tell(plan.name)
     return [f"results/{plan.name}/{target}" for target in plan.targets()]
 
 
