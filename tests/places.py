@@ -171,7 +171,7 @@ class Workplace(Place):
         self.edit("import time", "import os\nimport time", loop)
         self.edit("SAVE_SECONDS = 5.0", "SAVE_SECONDS = 0.2", loop)
         rest = "        time.sleep(0.1)\n        while os.path.exists('hold'):\n            time.sleep(0.1)\n"
-        step = "        self.module.train()\n        total"
+        step = "        self.module.train()\n        done"
         self.edit(step, rest + step, loop)
 
     def layerwise(self, *words: str, check: bool = True, **more) -> subprocess.CompletedProcess[str]:
