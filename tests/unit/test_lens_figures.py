@@ -1,6 +1,8 @@
-"""The figures of thesis chapter 5: what is drawn are the numbers that probes, fits and data hold."""
+"""Figures and table of thesis chapter 5: what they show are the numbers that probes, fits and data hold."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from layerwise.layers import build as layers
 from layerwise.maths.neighbours import pure_map
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
+from layerwise.tables import by_depth
 
 TINY = {
     "title": "Lenses",
@@ -37,6 +40,8 @@ TINY = {
         "redundancy": {"networks": ["digits/net", "away/net"], "k": [2, 3], "every": 4},
         "selections": {"networks": ["digits/net", "away/net"], "every": 4},
         "components": {"networks": ["digits/net", "away/net"]},
+        "cells": {"networks": ["digits/net", "board/net"]},
+        "lsd": {"networks": ["digits/net", "board/few"]},
     },
     "figures": {},
 }  # fmt: skip
@@ -150,3 +155,32 @@ def test_what_is_left_out_is_said(results):
     ):
         assert [t.get_text() for t in module.draw(results, options).axes[0].texts] == ["not run"]
         assert "Not run: away" in module.caption(results, options)
+
+
+def test_what_probes_saw_stands_side_by_side_by_depth(results):
+    columns = {"LSD": "lsd/train_lsd", "cells": "cells/cells", "redundant": "redundancy/redundancy"}
+    table = by_depth.make(results, by_depth.Options(columns, where={"k": 2, "step": 0}))
+    networks = [("digits", "net"), ("board", "few"), ("board", "net")]
+    assert list(dict.fromkeys(zip(table["dataset"], table["path"], strict=True))) == networks
+    for (dataset, path), rows in table.groupby(["dataset", "path"]):
+        assert list(rows["depth"]) == [0, 1, 2]
+        for name, named in columns.items():
+            probe, column = named.split("/")
+            seen = results.probe(probe)
+            seen = seen[(seen["dataset"] == dataset) & (seen["path"] == path) & (seen["depth"] == 1)]
+            for key, value in {"k": 2, "step": 0}.items():
+                seen = seen[seen[key] == value] if key in seen else seen
+            mine = rows[rows["depth"] == 1].iloc[0]
+            assert mine["n"] == 2
+            np.testing.assert_equal(mine[name], seen[column].mean() if len(seen) else np.nan)
+    assert np.isfinite(table[table["path"] == "few"]["LSD_half_width"]).all()
+
+
+def test_a_column_or_a_probe_that_is_not_there_is_named(results, tmp_path):
+    with pytest.raises(LayerwiseError, match=r"probe lsd has no column 'train_lds'; did you mean 'train_lsd'\?"):
+        by_depth.make(results, by_depth.Options({"LSD": "lsd/train_lds"}))
+    (tmp_path / "odd.json").write_text(
+        json.dumps(TINY | {"tables": {"sides": {"table": "by_depth", "columns": {"LSD": "lds/train_lsd"}}}})
+    )
+    with pytest.raises(LayerwiseError, match="'sides': no probe 'lds'; did you mean 'lsd'"):
+        study_file.load(str(tmp_path / "odd.json"))

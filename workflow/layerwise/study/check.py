@@ -77,8 +77,11 @@ def _check_shown(study: Study, view: View, known: set[str]) -> None:
     for name in (*given.get("datasets", ()), *given.get("control", ()), *([dataset] if "dataset" in given else [])):
         if name not in study.networks:
             raise LayerwiseError(f"{where}: no data set {name!r} with networks{nearest(name, study.networks)}")
-    if "probe" in given and given["probe"] not in study.probes:
-        raise LayerwiseError(f"{where}: no probe {given['probe']!r}{nearest(given['probe'], study.probes)}")
+    columns = given.get("columns", ())
+    probes = [each.partition("/")[0] for each in columns.values()] if isinstance(columns, dict) else []
+    for name in [*probes, *([given["probe"]] if "probe" in given else [])]:
+        if name not in study.probes:
+            raise LayerwiseError(f"{where}: no probe {name!r}{nearest(name, study.probes)}")
     named = [(dataset, each) for each in given.get("networks", ())] + [("", each) for each in given.get("own", ())]
     named += [("", given["network"])] if given.get("network") else []
     for option in ("panels", "baseline", "control", "against"):
