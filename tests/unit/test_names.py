@@ -151,7 +151,7 @@ def test_stray_files_are_no_studies_and_no_hints(tmp_path, capsys):
 def test_the_rules_and_the_schema_know_a_name_by_the_same_pattern():
     rules = (plugins.PACKAGE.parent / "rules" / "common.smk").read_text()
     assert rules.count("NAME.pattern") == 5
-    schema = (plugins.PACKAGE.parent / "schemas" / "study.schema.yaml").read_text()
+    schema = (plugins.PACKAGE / "schemas" / "study.schema.yaml").read_text()
     assert schema.count(f"'^{text.NAME.pattern}$'") == 4
     assert "[A-Za-z0-9_-]+$" not in schema
 
