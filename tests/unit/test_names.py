@@ -200,7 +200,7 @@ def test_what_a_view_shows_is_there_before_any_fit(tmp_path, what):
 @pytest.mark.parametrize("kind", plugins.KINDS)
 def test_a_misspelt_option_of_any_plugin_names_the_nearest(kind):
     for plugin in plugins.known(kind):
-        for option, _, _ in plugins.spelled_options(kind, plugin):
+        for option in plugins.documentation(kind, plugin):
             with pytest.raises(LayerwiseError, match=f"has no option '{option}_'; (did you mean|known:)"):
                 plugins.options(kind, plugin, {f"{option}_": 1}, "here")
 

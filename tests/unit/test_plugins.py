@@ -9,7 +9,7 @@ import pytest
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError
-from layerwise.study import identity
+from layerwise.study import identity, json_schema, reference
 
 BOOST = '''
 """A method from outside the package."""
@@ -237,13 +237,13 @@ def test_options_that_use_more_are_refused(lab, text, said):
 
 
 def test_options_are_spelled_with_their_bounds_and_defaults(lab):
-    spelt = {name: (kind, text) for name, kind, text in plugins.spelled_options("methods", "mylab.boost")}
-    assert spelt["rounds"] == ("int, required", "Rounds of boosting.")
-    assert spelt["kind"] == ("{'fast', 'slow'}, default 'fast'", "")
-    assert spelt["names"] == ("dict[str, int], default {}", "")
-    assert ("variance", "float above 0 and at most 1, default 0.95") in [
-        (name, kind) for name, kind, _ in plugins.spelled_options("methods", "dmn")
-    ]
+    rules = json_schema.options_schema("methods", "mylab.boost", {})
+    spelt = {
+        key.name: (key.kind, key.default, key.text) for key in reference.of_plugin("methods", "mylab.boost", rules).keys
+    }
+    assert spelt["rounds"] == ("whole number", "required", "Rounds of boosting.")
+    assert spelt["kind"] == ("one of `fast`, `slow`", '"fast"', "")
+    assert spelt["names"] == ("mapping of whole numbers", "{}", "")
 
 
 def test_sources_follow_the_imports(lab):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.options import hints, spelled, typed
+from layerwise.options import typed
 
 PACKAGE = Path(__file__).parent
 KINDS = {
@@ -162,19 +162,6 @@ def options(kind: str, name: str, given: dict[str, Any], where: str) -> Any:
         What to call the place in an error, such as ``segment 'd6'``.
     """
     return typed(options_class(kind, name), given, where, f"{KINDS[kind]} {name!r}")
-
-
-def spelled_options(kind: str, name: str) -> list[tuple[str, str, str]]:
-    """Return each option of a plugin with its type, bounds and default, and its text."""
-    cls, texts = options_class(kind, name), documentation(kind, name)
-    wanted = hints(cls)
-    return [(f.name, f"{spelled(wanted[f.name])}{_default(f)}", texts.get(f.name, "")) for f in dataclasses.fields(cls)]
-
-
-def _default(field: dataclasses.Field) -> str:
-    if field.default_factory is not dataclasses.MISSING:
-        return f", default {field.default_factory()!r}"
-    return ", required" if field.default is dataclasses.MISSING else f", default {field.default!r}"
 
 
 def sources(kind: str, name: str) -> list[Path]:

@@ -117,7 +117,7 @@ def _called(entry: Schema, word: str, name: str, definitions: dict[str, Schema])
 
 
 def options_schema(kind: str, name: str, common: Schema) -> Schema:
-    """Return the schema of what a study may say to a plugin: its options beside the `common` keys that all entries have."""
+    """Return the schema of a plugin's options, beside the `common` keys that all entries of its section have."""
     classes = [(plugins.options_class(kind, name), plugins.documentation(kind, name))]
     if kind == "datasets":
         classes.append((preparation.Preparation, plugins.documentation_of(Path(preparation.__file__), "Preparation")))

@@ -1,4 +1,4 @@
-"""Every key of a study in words, from the JSON schema: the page docs/reference.md, and what the verb ``show`` prints."""
+"""Every key of a study in words, from the JSON schema: docs/reference.md, and what the verb ``show`` prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from layerwise import plugins
@@ -134,13 +133,13 @@ def _split(kind: str, name: str, rules: Schema) -> tuple[dict[str, Schema], dict
 def _nested(rule: Schema, schema: Schema, path: str = "") -> Iterator[Key]:
     """Give the keys of a mapping and those within them, each by its path, such as ``segments.NAME.layers``."""
     more = _resolved(rule.get("additionalProperties", {}), schema)
-    required = {key: "required" for key in rule.get("required", ())}
+    required = dict.fromkeys(rule.get("required", ()), "required")
     if not path:  # what a study has to say, if it extends no other
-        required = {key: "required unless extends" for key in schema["anyOf"][1]["required"]}
+        required = dict.fromkeys(schema["anyOf"][1]["required"], "required unless extends")
     within = rule.get("properties", {})
     if path in CALLED:
         within, more = {}, {**more, "required": []}
-    for name, given in {**within, "NAME": more}.items():
+    for name, given in {**within, **({"NAME": more} if more else {})}.items():
         given = _resolved(given, schema)
         if "description" in given:
             yield _key(f"{path}{name}", given, required.get(name, ""))
@@ -156,7 +155,9 @@ def _resolved(rule: Any, schema: Schema) -> Schema:
 
 
 def _key(name: str, rule: Schema, required: str) -> Key:
-    return Key(name, spelled(rule), required or (json.dumps(rule["default"]) if "default" in rule else ""), rule["description"])
+    return Key(
+        name, spelled(rule), required or (json.dumps(rule["default"]) if "default" in rule else ""), rule["description"]
+    )
 
 
 def spelled(rule: Schema) -> str:
@@ -182,7 +183,9 @@ def _ways(rule: Schema) -> Iterator[str]:
 
 
 def _bounds(rule: Schema) -> str:
-    return " and ".join(f"{word} {rule[bound]:,}" for bound, word in BOUNDS.items() if abs(rule.get(bound, ENDLESS)) < ENDLESS)
+    return " and ".join(
+        f"{word} {rule[bound]:,}" for bound, word in BOUNDS.items() if abs(rule.get(bound, ENDLESS)) < ENDLESS
+    )
 
 
 def _within(kind: str, rule: Schema) -> str:
@@ -206,9 +209,9 @@ def _plural(what: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text for Markdown, in which ``<n>`` outside of code would be taken for HTML."""
+    """Return text for Markdown, in which ``<n>`` outside of code would be HTML, and ``*`` the start of italics."""
     parts = re.split(r"(`[^`]*`)", text.replace("``", "`"))
-    return "".join(part if part.startswith("`") else part.replace("<", r"\<") for part in parts)
+    return "".join(part if part.startswith("`") else re.sub(r"[<*]", r"\\\g<0>", part) for part in parts)
 
 
 def _cell(text: str) -> str:
@@ -224,4 +227,5 @@ def _plain(text: str) -> str:
 
 
 def _filled(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(_plain(text), WIDTH, initial_indent=" " * indent, subsequent_indent=" " * indent)
+    margin = " " * indent
+    return textwrap.wrap(_plain(text), WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)

@@ -148,7 +148,7 @@ def _strict(yaml: Any, loader: Any) -> Any:
 
 
 def can_validate() -> bool:
-    """Tell whether what reads YAML and checks it by a schema is installed."""
+    """Tell whether PyYAML and jsonschema are installed."""
     try:
         import jsonschema  # noqa: F401
         import yaml  # noqa: F401
@@ -158,7 +158,7 @@ def can_validate() -> bool:
 
 
 def validate(content: dict[str, Any], schema: str, where: str) -> None:
-    """Hold `content` against ``workflow/layerwise/schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
+    """Check `content` by ``schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
     import jsonschema
 
     rules = _rules(schema)
