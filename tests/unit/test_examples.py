@@ -102,7 +102,8 @@ def commands(page: Path) -> list[list[str]]:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [*(line for block in code(text, "sh") for line in block.splitlines()), *re.findall(r"`([^`\n]+)`", text)]
     found = [
-        re.search(r"(?:^|-m )(layerwise|make) (.+)", line.partition(" #")[0].partition(" > ")[0]) for line in lines
+        re.search(r"(?:^|-m )(layerwise|make) (.+)", line.partition(" #")[0].partition(" > ")[0].removesuffix(" …"))
+        for line in lines
     ]
     return [[each[1], *shlex.split(each[2].replace("…", "X"))] for each in found if each]
 
@@ -113,7 +114,7 @@ def test_commands_are_commands(page):
     for program, *given in commands(page):
         if program == "make":
             assert re.search(rf"^{given[0]}:", makefile, re.MULTILINE), given
-        elif len(given) == 1 and given != ["show"]:  # a verb that is spoken of
+        elif len(given) == 1 and given != ["show"]:  # a verb by itself
             with pytest.raises(SystemExit, match="0"):
                 __main__._parser().parse_args([*given, "--help"])
         else:
