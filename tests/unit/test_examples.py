@@ -93,8 +93,18 @@ def test_the_readme_counts_the_estimators():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert [link for link in linked if link and not (page.parent / link).exists()] == []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in slugs(target), link
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made of their text."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def commands(page: Path) -> list[list[str]]:
