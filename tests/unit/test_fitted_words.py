@@ -78,7 +78,7 @@ def with_record(record):
 RETURNED = {
     "a layer more": (
         lambda fitted: Fitted(nn.Sequential(*fitted.module, nn.ReLU()), fitted.layers),
-        "layer 3 of the module is ReLU(), and there is no word for it: give every layer of the module its word",
+        "layer 3 of the module is ReLU(), and there is no word for it: give every layer its word",
     ),
     "a module": (
         lambda fitted: fitted.module,

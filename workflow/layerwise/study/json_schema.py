@@ -57,7 +57,7 @@ def study_schema() -> Schema:
     parts = schema["properties"]
     definitions: dict[str, Schema] = dict(DEFINITIONS)
     parts["extends"] = {
-        "description": "another study in the same folder, from which everything that is not given here is taken where it fits",
+        "description": "another study in the same folder, which gives every key that is not given here, where it fits",
         "type": "string",
     }
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
@@ -130,7 +130,9 @@ def options_schema(kind: str, name: str, common: Schema) -> Schema:
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
     if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
-        text = "probe every so many steps of the last segment's training, which is repeated; 0 probes the fitted network only"
+        text = (
+            "probe every so many steps of the last segment's training, which is repeated; 0 probes the fitted network"
+        )
         properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
