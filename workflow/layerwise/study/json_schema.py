@@ -130,9 +130,7 @@ def options_schema(kind: str, name: str, common: Schema) -> Schema:
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
     if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
-        text = (
-            "probe every so many steps of the last segment's training, which is repeated; 0 probes the fitted network"
-        )
+        text = "probe every so many steps of the last segment's training, which is repeated; 0: the fitted network"
         properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
