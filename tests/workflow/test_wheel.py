@@ -1,4 +1,7 @@
-"""The wheel: what pip installs, with nothing but what the wheel asks for, runs a study in another folder."""
+"""The wheel: what pip installs, with nothing but what the wheel asks for, runs a study in another folder.
+
+One of the default tests: `.ci/run` builds, installs and tries the wheel by `make test`.
+"""
 
 from __future__ import annotations
 
