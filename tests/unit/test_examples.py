@@ -112,10 +112,9 @@ def commands(page: Path) -> list[list[str]]:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [*(line for block in code(text, "sh") for line in block.splitlines()), *re.findall(r"`([^`\n]+)`", text)]
     found = [
-        re.search(r"(?:^|-m )(layerwise|make) (.+)", line.partition(" #")[0].partition(" > ")[0].removesuffix(" …"))
-        for line in lines
+        re.search(r"(?:^|-m )(layerwise|make) (.+)", line.partition(" #")[0].partition(" > ")[0]) for line in lines
     ]
-    return [[each[1], *shlex.split(each[2].replace("…", "X"))] for each in found if each]
+    return [[each[1], *shlex.split(re.sub("^(\\w+) …$", r"\1", each[2]).replace("…", "X"))] for each in found if each]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
