@@ -1,5 +1,6 @@
 """A fitted module and its words are one network: what would be read back as another is refused where the fit ends."""
 
+import numpy as np
 import pytest
 import test_node
 import torch
@@ -10,6 +11,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.golden import cases
 from layerwise.layers import build as layers
 from layerwise.run import node as nodes
+from layerwise.run import records
 
 study, data = test_node.study, test_node.data
 SHAPE = (1, 8, 8)
@@ -69,16 +71,82 @@ def test_whether_a_layer_overwrites_its_input_does_not_matter():
     layers.check(conv(nn.ReLU(inplace=True), *TAIL[1:]), CONV, SHAPE, 3)
 
 
-def test_a_fit_of_another_network_is_not_written(study, data, monkeypatch):
+def with_record(record):
+    return lambda fitted: Fitted(fitted.module, fitted.layers, record)
+
+
+RETURNED = {
+    "a layer more": (
+        lambda fitted: Fitted(nn.Sequential(*fitted.module, nn.ReLU()), fitted.layers),
+        "layer 3 of the module is ReLU(), and there is no word for it: give every layer its word",
+    ),
+    "a module": (
+        lambda fitted: fitted.module,
+        "of type Sequential in place of a Fitted: return Fitted(module, words, record)",
+    ),
+    "a pair": (
+        lambda fitted: (fitted.module, fitted.layers),
+        "of type tuple in place of a Fitted: return Fitted(module, words, record)",
+    ),
+    "nothing": (lambda fitted: None, "of type NoneType in place of a Fitted: return Fitted(module, words, record)"),
+    "a tensor": (
+        with_record({"history": [{"loss": torch.ones(())}]}),
+        "record/history/0/loss is of type Tensor: give numbers, text, lists or dicts, such as x.item(), x.tolist()",
+    ),
+    "a number of numpy's": (
+        with_record({"loss": np.float32(1)}),
+        "record/loss is of type float32: give numbers, text, lists or dicts, such as x.item(), x.tolist()",
+    ),
+    "a name that is none": (with_record({(1, 2): 3}), "record has names of type tuple: give text"),
+    "names of two kinds": (with_record({"a": 1, 2: 3}), "record has names of type int, str: give text"),
+    "a record that is a list": (with_record([1]), "its record is of type list: give a dict of names and values"),
+}
+
+
+@pytest.mark.parametrize("what", RETURNED)
+def test_what_a_method_returns_is_checked_at_once(study, data, monkeypatch, what):
+    """One line that names the method, and nothing is written."""
     from layerwise.methods import random
 
+    change, said = RETURNED[what]
     whole = random.fit
+    monkeypatch.setattr(random, "fit", lambda *given, hooks, **more: change(whole(*given, **more)))
+    with pytest.raises(LayerwiseError) as caught:
+        nodes.fit(study, test_node.node("r8"), data, test_node.CPU)
+    assert str(caught.value) == f"network {test_node.node('r8')}: what method 'random' returned: {said}"
+    assert not (test_node.node("r8").folder / "segment.safetensors").exists()
 
-    def fit(*given, **more):
-        fitted = whole(*given, **more)
-        return Fitted(nn.Sequential(*fitted.module, nn.ReLU()), fitted.layers)
+
+def test_a_record_may_hold_all_that_json_does(study, data, monkeypatch):
+    from layerwise.methods import random
+
+    record = {
+        "a": [1, 2.5, None, True, "x", (1, 2)],
+        "b": {"c": {}},
+        "measures": {"d": np.float64(0.5)},
+        "three": {3: 4},
+    }
+    whole = random.fit
+    monkeypatch.setattr(random, "fit", lambda *given, **more: with_record(record)(whole(*given, **more)))
+    nodes.fit(study, test_node.node("r8"), data, test_node.CPU)
+    assert records.read_fit(study, test_node.node("r8"), data.record["digest"])["record"]["b"] == {"c": {}}
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (lambda segment, features: None, "too many positional arguments"),
+        (lambda segment, features, options, *, seed, device: None, "got an unexpected keyword argument 'hooks'"),
+        (lambda segment, features, options, more, *, seed, device, hooks: None, "missing a required argument: 'more'"),
+    ],
+)
+def test_a_fit_that_cannot_be_called_is_refused(study, data, monkeypatch, fit, said):
+    from layerwise.methods import random
 
     monkeypatch.setattr(random, "fit", fit)
-    with pytest.raises(LayerwiseError, match=r"r8: what method 'random' returned: layer 3 of the module is ReLU\(\)"):
+    with pytest.raises(LayerwiseError) as caught:
         nodes.fit(study, test_node.node("r8"), data, test_node.CPU)
-    assert not (test_node.node("r8").folder / "segment.safetensors").exists()
+    assert str(caught.value) == (
+        f"network {test_node.node('r8')}: method 'random': its fit is called as "
+        f"fit(segment, features, options, *, seed, device, hooks), and does not take that ({said})"
+    )

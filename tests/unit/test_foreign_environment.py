@@ -359,7 +359,7 @@ def test_git_neither_asks_nor_fails(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("optimize", ["", "2"])
 def test_documentation_is_there_whatever_python_strips(optimize):
-    code = "from layerwise import plugins; print(plugins.spelled_options('methods', 'dmn')[0][2] != '')"
+    code = "from layerwise import plugins; print(plugins.documentation('methods', 'dmn')['variance'] != '')"
     assert settled(code, PYTHONOPTIMIZE=optimize).stdout == "True\n"
 
 

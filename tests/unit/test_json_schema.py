@@ -14,7 +14,7 @@ from layerwise.study import json_schema
 from layerwise.study.schema import SCHEMAS
 from shipped import studies
 
-ROOT = SCHEMAS.parents[1]
+ROOT = SCHEMAS.parents[2]
 SCHEMA = json.loads(json_schema.FILE.read_text(encoding="utf-8"))
 FILES = [*studies(), ROOT / "docs/examples/images.yaml"]
 
@@ -32,7 +32,7 @@ def test_the_file_is_what_the_options_say():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_study_fits_and_tells_editors_where_the_schema_lies(path):
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("# yaml-language-server: $schema=../workflow/schemas/study.schema.json\n")
+    assert text.startswith("# yaml-language-server: $schema=../workflow/layerwise/schemas/study.schema.json\n")
     assert errors(yaml.safe_load(text)) == []
 
 

@@ -57,7 +57,7 @@ def test_a_study_shows_its_networks_and_every_option_of_its_methods(study, capsy
     assert "tiny: Tiny; seeds 0, 1" in said
     assert re.search(r"^  ridge +a read-out$", said, re.MULTILINE)
     assert re.search(
-        r"^  strengths +tuple\[float at least 0, ...\], default \(\)\n +Ridge strengths to choose from",
+        r"^  strengths +list of numbers at least 0, default \[\]\n +Ridge strengths to choose from",
         said,
         re.MULTILINE,
     )
@@ -178,12 +178,14 @@ def test_a_fault_of_the_program_keeps_its_traceback(study, monkeypatch):
         __main__.main(["show", study])
 
 
-def test_looking_around_imports_no_torch(study):
+@pytest.mark.parametrize("words", [["show"], ["show", "STUDY"]])
+def test_looking_around_imports_no_torch(study, words):
     code = (
         "import sys; from layerwise.__main__ import main; status = main(sys.argv[1:]);"
         "sys.exit('torch was imported' if 'torch' in sys.modules else status)"
     )
-    done = subprocess.run([sys.executable, "-c", code, "show", study], capture_output=True, text=True, check=False)
+    given = [study if word == "STUDY" else word for word in words]
+    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

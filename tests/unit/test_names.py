@@ -151,7 +151,7 @@ def test_stray_files_are_no_studies_and_no_hints(tmp_path, capsys):
 def test_the_rules_and_the_schema_know_a_name_by_the_same_pattern():
     rules = (plugins.PACKAGE.parent / "rules" / "common.smk").read_text()
     assert rules.count("NAME.pattern") == 5
-    schema = (plugins.PACKAGE.parent / "schemas" / "study.schema.yaml").read_text()
+    schema = (plugins.PACKAGE / "schemas" / "study.schema.yaml").read_text()
     assert schema.count(f"'^{text.NAME.pattern}$'") == 4
     assert "[A-Za-z0-9_-]+$" not in schema
 
@@ -200,7 +200,7 @@ def test_what_a_view_shows_is_there_before_any_fit(tmp_path, what):
 @pytest.mark.parametrize("kind", plugins.KINDS)
 def test_a_misspelt_option_of_any_plugin_names_the_nearest(kind):
     for plugin in plugins.known(kind):
-        for option, _, _ in plugins.spelled_options(kind, plugin):
+        for option in plugins.documentation(kind, plugin):
             with pytest.raises(LayerwiseError, match=f"has no option '{option}_'; (did you mean|known:)"):
                 plugins.options(kind, plugin, {f"{option}_": 1}, "here")
 

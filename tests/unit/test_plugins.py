@@ -9,7 +9,7 @@ import pytest
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError
-from layerwise.study import identity
+from layerwise.study import identity, json_schema, reference
 
 BOOST = '''
 """A method from outside the package."""
@@ -38,6 +38,8 @@ class Options:
 def fit(*args, **options):
     return "fitted"
 '''
+
+FIT = "\ndef fit(segment, features, options, *, seed, device, hooks): ...\n"
 
 
 @pytest.fixture
@@ -185,7 +187,7 @@ def test_a_plugin_without_readable_options_is_refused(lab, text, said):
 
 
 def test_options_may_name_dataclasses_in_full(lab):
-    text = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Options:\n    size: int = 2\n"
+    text = f"import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Options:\n    size: int = 2\n{FIT}"
     (lab / "boost.py").write_text(text)
     assert options({}).size == 2
 
@@ -210,7 +212,7 @@ def test_options_take_the_imports_of_their_file(lab, what):
     """Those that they use, of the standard library and of the modules that are theirs: torch is not imported."""
     head, line = HEADS[what]
     (lab / "boost.py").write_text(
-        f"{head}\nfrom dataclasses import dataclass as data\n\n@data(frozen=True)\nclass Options:\n    {line}\n"
+        f"{head}\nfrom dataclasses import dataclass as data\n\n@data(frozen=True)\nclass Options:\n    {line}\n{FIT}"
     )
     assert options({}).a == 1
     with pytest.raises(LayerwiseError, match="segment 's': option 'a' is 0: it must be at least 1"):
@@ -236,14 +238,51 @@ def test_options_that_use_more_are_refused(lab, text, said):
     assert "\n" not in str(caught.value)
 
 
+BARE = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Options:\n    a: int = 1\n"
+
+
+@pytest.mark.parametrize("kind", plugins.KINDS)
+def test_a_plugin_without_its_functions_is_refused_when_a_study_is_checked(lab, kind):
+    """Before anything runs, with the function to write."""
+    (lab / "boost.py").write_text(BARE)
+    with pytest.raises(LayerwiseError) as caught:
+        plugins.options_class(kind, "mylab.boost")
+    call = plugins.FUNCTIONS[kind][0]
+    assert str(caught.value) == f"{plugins.KINDS[kind]} 'mylab.boost': boost.py has no function {call}; write it"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("methods", FIT),
+        ("methods", "\nfrom .other import fit\n"),
+        ("methods", "\nfrom .other import boost as fit\n"),
+        ("methods", "\nfit = print\n"),
+        ("methods", "\nif True:\n    def fit(): ...\nelse:\n    def fit(): ...\n"),
+        ("methods", "\nfrom .other import *\n"),
+        ("probes", "\ndef follow(): ...\n"),
+        ("tables", "\ndef make(): ...\ndef caption(): ...\n"),
+    ],
+)
+def test_functions_may_come_from_anywhere(lab, kind, text):
+    (lab / "boost.py").write_text(BARE + text)
+    assert plugins.options_class(kind, "mylab.boost")().a == 1
+
+
+def test_a_table_without_a_caption_is_refused(lab):
+    (lab / "boost.py").write_text(BARE + "\ndef make(results, options): ...\n")
+    with pytest.raises(LayerwiseError, match=r"boost.py has no function caption\(results, options\); write it"):
+        plugins.options_class("tables", "mylab.boost")
+
+
 def test_options_are_spelled_with_their_bounds_and_defaults(lab):
-    spelt = {name: (kind, text) for name, kind, text in plugins.spelled_options("methods", "mylab.boost")}
-    assert spelt["rounds"] == ("int, required", "Rounds of boosting.")
-    assert spelt["kind"] == ("{'fast', 'slow'}, default 'fast'", "")
-    assert spelt["names"] == ("dict[str, int], default {}", "")
-    assert ("variance", "float above 0 and at most 1, default 0.95") in [
-        (name, kind) for name, kind, _ in plugins.spelled_options("methods", "dmn")
-    ]
+    rules = json_schema.options_schema("methods", "mylab.boost", {})
+    spelt = {
+        key.name: (key.kind, key.default, key.text) for key in reference.of_plugin("methods", "mylab.boost", rules).keys
+    }
+    assert spelt["rounds"] == ("whole number", "required", "Rounds of boosting.")
+    assert spelt["kind"] == ("one of `fast`, `slow`", '"fast"', "")
+    assert spelt["names"] == ("mapping of whole numbers", "{}", "")
 
 
 def test_sources_follow_the_imports(lab):

@@ -38,7 +38,7 @@ def test_every_key_is_described_and_no_other_is_taken(rules):
 
 
 def test_the_configuration_of_this_clone_is_right():
-    content = schema.read_yaml(schema.SCHEMAS.parents[1] / "config.yaml")
+    content = schema.read_yaml(schema.SCHEMAS.parents[2] / "config.yaml")
     schema.validate(content, "config", "config.yaml")
     assert set(content) == set(CONFIG["properties"])
 

@@ -12,7 +12,6 @@ from tinystudy import edited, write
 
 from layerwise.errors import LayerwiseError
 from layerwise.study import file as study_file
-from layerwise.study import schema
 
 
 def printed(tmp_path: Path, **changes) -> dict:
@@ -35,14 +34,11 @@ def refused(tmp_path: Path, content: object, said: str) -> None:
 
 
 def take_away(monkeypatch, what: str) -> None:
-    """Leave the machine without a package, or without the schemas: the package by itself has none."""
-    if what == "schemas":
-        monkeypatch.setattr(schema, "SCHEMAS", Path("nowhere"))
-    else:
-        monkeypatch.setitem(sys.modules, what, None)
+    """Leave the machine without a package."""
+    monkeypatch.setitem(sys.modules, what, None)
 
 
-AWAY = pytest.mark.parametrize("away", ["jsonschema", "yaml", "schemas"])
+AWAY = pytest.mark.parametrize("away", ["jsonschema", "yaml"])
 
 
 def test_a_printed_study_is_the_same_study(tmp_path):

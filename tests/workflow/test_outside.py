@@ -1,4 +1,4 @@
-"""Additions from outside the package: one file each, named with its dots in a study. The method is CONTRIBUTING's."""
+"""Additions from outside the package: one file each, named with its dots in a study. Two are those of CONTRIBUTING."""
 
 from __future__ import annotations
 
@@ -91,6 +91,23 @@ def fit(segment, features, options, *, seed, device, hooks=NO_HOOKS):
     return Fitted(made.module, made.layers, {"uses": sizes, "training": [n.training for n in segment.uses.values()]})
 """
 )
+PIXEL = (
+    '''"""Every unit looks at one pixel: the smallest layer there is."""
+import torch
+from layerwise.contract import NO_HOOKS, Fitted
+from layerwise.layers import build as layers
+'''
+    + OPTIONS.format("""first: int = 0
+    '''the pixel of the first unit'''""")
+    + """
+def fit(segment, features, options, *, seed, device, hooks=NO_HOOKS):
+    module, words = layers.build(segment.layers, segment.shape, segment.outputs)
+    with torch.no_grad():
+        module[0].weight.copy_(torch.eye(*module[0].weight.shape).roll(options.first, dims=1))
+        module[0].bias.zero_()
+    return Fitted(module, words, {"first": options.first})
+"""
+)
 STUDY = """
 title: From outside
 seeds: 1
@@ -100,29 +117,30 @@ segments:
   pixel: {method: mylab.pixel, layers: [dense 3], first: 1}
   head: {method: sgd, layers: [dense outputs], epochs: 3}
   user: {method: mylab.user, layers: [dense outputs], uses: [pixel/head]}
+  means: {method: mylab.means, layers: [dense outputs], shrink: 0.25}
 networks:
-  line: {pixel/user: a read-out}
+  line: {pixel/user: a read-out, means: class means}
 probes:
-  size: {probe: mylab.size}
+  size: {probe: mylab.size, networks: [line/pixel/user]}
 figures:
   bars: {figure: mylab.bars}
 tables:
   sizes: {table: mylab.sizes}
+  gaps: {table: mylab.gaps, dataset: line}
 """
 
 
-def contributed() -> str:
-    """The method that CONTRIBUTING.md shows, word for word."""
-    found = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    assert len(found) == 1
-    return found[0]
+def contributed() -> list[str]:
+    """The method and the table that CONTRIBUTING.md shows, word for word."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
 
 
 def bring(folder) -> None:
     """Put the additions and their study into a folder."""
-    files = {"pixel": contributed(), "line": SOURCE, "size": PROBE, "bars": FIGURE, "sizes": TABLE, "user": USER}
+    means, gaps = contributed()
+    own = {"pixel": PIXEL, "line": SOURCE, "size": PROBE, "bars": FIGURE, "sizes": TABLE, "user": USER}
     (folder / "mylab").mkdir()
-    for name, text in files.items():
+    for name, text in {**own, "means": means, "gaps": gaps}.items():
         (folder / "mylab" / f"{name}.py").write_text(text)
     (folder / "studies").mkdir(exist_ok=True)
     (folder / "studies" / "outside.yaml").write_text(STUDY)
@@ -146,7 +164,45 @@ def outside(tmp_path_factory):
             cached.cache_clear()
 
 
-def test_the_method_in_contributing_fits_what_it_says(outside):
+def test_the_method_in_contributing_finds_the_nearest_mean(outside):
+    """Its class is that of the nearest mean, which is told here by distances."""
+    record = json.loads((outside.node("means", dataset="line") / "fit.json").read_text())
+    assert (record["method"], record["options"]) == ("mylab.means", {"shrink": 0.25})
+    splits = {s: store.read_tensors(outside.results(f"datasets/line/{s}.safetensors")) for s in ("train", "test")}
+    x, y = splits["train"]["x"], splits["train"]["y"]
+    means = torch.stack([0.75 * x[y == k].mean(dim=0) + 0.25 * x.mean(dim=0) for k in (0, 1)])
+    fits = pd.read_csv(outside.results("fits.csv")).set_index("path").loc["means"]
+    for name, split in splits.items():
+        right = torch.cdist(split["x"], means).argmin(dim=1) == split["y"]
+        assert fits[f"{name}_accuracy"] == pytest.approx(100 * float(right.float().mean()))
+    assert fits["right_percent"] == pytest.approx(fits["train_accuracy"])
+
+
+def test_the_table_in_contributing_tells_what_test_samples_cost(outside):
+    fits = pd.read_csv(outside.results("fits.csv")).set_index("label")
+    table = pd.read_csv(outside.results("tables/gaps.csv")).set_index("network")
+    assert set(table.index) == {"a read-out", "class means"}
+    for label in table.index:
+        assert table["loss"][label] == pytest.approx(fits["train_accuracy"][label] - fits["test_accuracy"][label])
+    assert "points, on line; measured on" in outside.results("tables/gaps.md").read_text()
+
+
+def test_the_method_in_contributing_refuses_what_it_does_not_fit(outside, tmp_path):
+    for old, new, said in (
+        (
+            "layers: [dense outputs], shrink",
+            "layers: [relu, dense outputs], shrink",
+            "class means fit the layers [dense outputs] alone",
+        ),
+        ("shrink: 0.25", "shrink: 1.5", "option 'shrink' is 1.5: it must be at least 0 and at most 1"),
+    ):
+        shutil.copytree(outside.folder / "results", tmp_path / "results", dirs_exist_ok=True)
+        place = Outside(tmp_path)
+        place.write(STUDY.replace(old, new), "outside")
+        place("fit", "line", "means").refuses(said)
+
+
+def test_a_method_of_ones_own_fits_what_it_says(outside):
     record = json.loads((outside.node("pixel", dataset="line") / "fit.json").read_text())
     assert (record["method"], record["options"], record["record"]) == ("mylab.pixel", {"first": 1}, {"first": 1})
     given = store.read_tensors(outside.results("datasets/line/test.safetensors"))["x"]

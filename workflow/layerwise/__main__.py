@@ -11,16 +11,15 @@ import logging
 import os
 import re
 import sys
-import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from layerwise import __version__, environment, plugins, store
+from layerwise import __version__, environment, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import words
 from layerwise.study import file as study_file
-from layerwise.study import model, trie
+from layerwise.study import json_schema, model, reference, trie
 from layerwise.study.text import one_line, short
 
 MOST_THREADS = 1024
@@ -103,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     def verb(run, help: str, *more: str) -> None:
         p = verbs.add_parser(run.__name__.strip("_"), help=help, description=help, allow_abbrev=False)
         p.set_defaults(run=run)
-        p.add_argument("study", help="the study file, such as studies/quick.yaml")
+        some = "?" if run is _show else None
+        p.add_argument("study", nargs=some, help="the study file, such as studies/quick.yaml")
         p.add_argument("--seeds", nargs="+", type=_whole, metavar="SEED", help="in place of the study's own")
         p.add_argument("--left-out", action="store_true", help="the data sets that the study leaves out, and no other")
         for word in more:
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(_all, "run a whole study in this process, without Snakemake", "--device", "--data-root")
     verb(_asked, "write the digests of what a study asks for, by which DVC goes")
     verb(_study, "print a study as JSON, which the other verbs read without PyYAML")
-    verb(_show, "print the networks of a study, the options of its methods, and the blocks of its models")
+    verb(_show, "print the networks of a study, with every option of what it uses; without a study, all there are")
     help = "print the memory of a training step of a model, whole and block by block; nothing is trained"
     p = verbs.add_parser("memory", help=help, description=help, allow_abbrev=False)
     p.set_defaults(run=_memory)
@@ -420,6 +420,10 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    if args.study is None:
+        for section in reference.sections(store.read_json(json_schema.FILE)):
+            print("\n".join(reference.lines(section)))
+        return
     plan = _plan(args)
     _warn_of_twins(plan)
     print(f"{plan.name}: {plan.title}; seeds {plan.seeds_in_words()}")
@@ -427,18 +431,25 @@ def _show(args: argparse.Namespace) -> None:
         print(f"\n{dataset}")
         for path, label in networks.items():
             print(f"  {path:40} {label}")
-    used = {"methods": {s.method for s in plan.segments.values()}}
-    used["selections"] = {s.selects.selection for s in plan.segments.values() if s.selects}
-    for kind, name in ((kind, name) for kind, names in used.items() for name in sorted(names)):
-        print(f"\n{plugins.KINDS[kind]} {name}: {plugins.file(kind, name)}")
-        for option, spelt, text in plugins.spelled_options(kind, name):
-            print(f"  {option:14} {spelt}")
-            print(textwrap.fill(text, 110, initial_indent=" " * 17, subsequent_indent=" " * 17))
+    for kind, name in _used(plan):
+        section = reference.of_plugin(kind, name, json_schema.options_schema(kind, name, {}))
+        print("\n".join(reference.lines(section)))
     if any(isinstance(words.parse(word), words.Blocks) for s in plan.segments.values() for word in s.layers):
         from layerwise.run import blocks
 
         for line in blocks.report(plan):
             print(line, flush=True)
+
+
+def _used(plan: model.Study) -> Iterator[tuple[str, str]]:
+    """Give kind and name of every plugin that a study uses."""
+    used = {
+        "datasets": {plan.dataset(name)[0] for name in plan.networks},
+        "selections": {s.selects.selection for s in plan.segments.values() if s.selects},
+        "methods": {s.method for s in plan.segments.values()},
+        **{kind: {view.module for view in getattr(plan, kind).values()} for kind in ("probes", "figures", "tables")},
+    }
+    yield from ((kind, name) for kind, names in used.items() for name in sorted(names))
 
 
 def _memory(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.options import hints, spelled, typed
+from layerwise.options import typed
 
 PACKAGE = Path(__file__).parent
 KINDS = {
@@ -33,6 +33,15 @@ KINDS = {
     "probes": "probe",
     "figures": "figure",
     "tables": "table",
+}
+# The functions of a plugin's file, as they are called; of a probe, one of them.
+FUNCTIONS = {
+    "datasets": ("load(options, *, root)",),
+    "selections": ("select(candidates, options, *, seed, device)",),
+    "methods": ("fit(segment, features, options, *, seed, device, hooks)",),
+    "probes": ("look(network, data, options, *, seed, device)", "follow(fitted, features, options, *, seed, device)"),
+    "figures": ("draw(results, options)", "caption(results, options)"),
+    "tables": ("make(results, options)", "caption(results, options)"),
 }
 # What Options may use without importing it, as long as there have been Options.
 PRELUDE = """
@@ -113,7 +122,28 @@ def options_class(kind: str, name: str) -> type:
         raise LayerwiseError(f"{what}, layerwise.errors and layerwise.options alone ({said})") from None
     if not dataclasses.is_dataclass(space["Options"]):
         raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no dataclass Options")
+    there = _bound(tree)
+    absent = [call for call in FUNCTIONS[kind] if call.partition("(")[0] not in there]
+    if "*" not in there and (len(absent) == len(FUNCTIONS[kind]) or (absent and kind != "probes")):
+        raise LayerwiseError(f"{KINDS[kind]} {name!r}: {path.name} has no function {absent[0]}; write it")
     return cls
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Return the names that a file binds at its top, and ``*`` where it imports all that another has."""
+    names: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            names.add(statement.name)
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.alias):
+                names.add(node.asname or node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            elif isinstance(node, ast.FunctionDef):
+                names.add(node.name)
+    return names
 
 
 def _imports_for(cls: ast.ClassDef, tree: ast.Module) -> list[ast.stmt]:
@@ -162,19 +192,6 @@ def options(kind: str, name: str, given: dict[str, Any], where: str) -> Any:
         What to call the place in an error, such as ``segment 'd6'``.
     """
     return typed(options_class(kind, name), given, where, f"{KINDS[kind]} {name!r}")
-
-
-def spelled_options(kind: str, name: str) -> list[tuple[str, str, str]]:
-    """Return each option of a plugin with its type, bounds and default, and its text."""
-    cls, texts = options_class(kind, name), documentation(kind, name)
-    wanted = hints(cls)
-    return [(f.name, f"{spelled(wanted[f.name])}{_default(f)}", texts.get(f.name, "")) for f in dataclasses.fields(cls)]
-
-
-def _default(field: dataclasses.Field) -> str:
-    if field.default_factory is not dataclasses.MISSING:
-        return f", default {field.default_factory()!r}"
-    return ", required" if field.default is dataclasses.MISSING else f", default {field.default!r}"
 
 
 def sources(kind: str, name: str) -> list[Path]:

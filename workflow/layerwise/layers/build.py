@@ -242,9 +242,9 @@ def check(module: nn.Module, words: Sequence[str], shape: tuple[int, ...], outpu
         )
     for place, (has, word, says) in enumerate(zip_longest(map(_spelled, module), full, map(_spelled, built)), 1):
         if has != says:
+            said = f"its word {word!r} stands for {says}" if word else "there is no word for it"
             raise LayerwiseError(
-                f"layer {place} of the module is {has or 'not there'}, and its word {word!r} stands for "
-                f"{says or 'nothing'}: give every layer of the module its word"
+                f"layer {place} of the module is {has or 'missing'}, and {said}: give every layer its word"
             )
     shapes = [{name: tuple(t.shape) for name, t in m.state_dict().items()} for m in (module, built)]
     if shapes[0] != shapes[1]:

@@ -22,7 +22,7 @@ from layerwise.contract import Dataset, Features, Fitted, Hooks, Segment, Source
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import partners
 from layerwise.layers import build as layers
-from layerwise.run import loading, machine, records, scores, source
+from layerwise.run import loading, machine, records, returned, scores, source
 from layerwise.run.resume import NAME as RESUME
 from layerwise.run.resume import Sidecar
 from layerwise.run.selected import chosen, selected
@@ -81,7 +81,7 @@ def _fit(study: Study, node: Node, data: Dataset, on: torch.device, digest: str)
         return f"shared in {reading['seconds']:.2f} s", features
     reading["seconds"] += sidecar.earlier
     try:
-        blocks = layers.check(fitted.module, fitted.layers, features.shape, data.task.outputs)
+        blocks = returned.check(fitted, features)
     except LayerwiseError as error:
         raise LayerwiseError(f"network {node}: what method {spec.method!r} returned: {error}") from None
     weights = fitted.module.state_dict()
@@ -139,6 +139,10 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
         features = dataclasses.replace(features, train=train)
     segment = Segment(spec.layers, features.shape, data.task.outputs, uses)
     options = method.Options(**vars(spec.options))
+    try:
+        returned.check_call(method.fit)
+    except LayerwiseError as error:
+        raise LayerwiseError(f"network {node}: method {spec.method!r}: {error}") from None
 
     def fitting(hooks: Hooks) -> Fitted:
         try:

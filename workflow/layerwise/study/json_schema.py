@@ -2,8 +2,9 @@
 
     python -m layerwise.study.json_schema
 
-writes ``workflow/schemas/study.schema.json`` from ``study.schema.yaml`` and from the plugins' Options. A value of a
-segment may also be text with a placeholder, such as ``0.<n>``, which a family of segments fills in.
+writes ``workflow/layerwise/schemas/study.schema.json`` from ``study.schema.yaml`` and from the plugins' Options, and
+``docs/reference.md`` from that. A value of a segment may also be text with a placeholder, such as ``0.<n>``, which a
+family of segments fills in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Literal
 from layerwise import plugins, store
 from layerwise.options import ON_LENGTHS, bounds_of, hints
 from layerwise.preparation import options as preparation
+from layerwise.study import reference
 from layerwise.study.schema import SCHEMAS, read_yaml
 
 Schema = dict[str, Any]
@@ -55,7 +57,7 @@ def study_schema() -> Schema:
     parts = schema["properties"]
     definitions: dict[str, Schema] = dict(DEFINITIONS)
     parts["extends"] = {
-        "description": "another study beside this one, from which all that is not said here is taken where it fits",
+        "description": "another study in the same folder, which gives every key that is not given here, where it fits",
         "type": "string",
     }
     schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
@@ -63,14 +65,14 @@ def study_schema() -> Schema:
         if kind == "selections":  # no section of a study: a segment names one, before its method is looked at
             segment = parts["segments"]["additionalProperties"]["properties"]
             entry, known = segment["selects"], plugins.known(kind)
-            definitions |= {f"{word}.{name}": _options(kind, name, entry["properties"]) for name in known}
+            definitions |= {f"{word}.{name}": options_schema(kind, name, entry["properties"]) for name in known}
             definitions[f"{word}.any"] = _chosen(entry, word, known)
             segment["selects"] = {"$ref": f"#/$defs/{word}.any"}
             continue
         section = parts[SECTIONS.get(kind, kind)]
         entry, known = section["additionalProperties"], plugins.known(kind)
         for name in known:
-            definitions[f"{word}.{name}"] = _options(kind, name, entry["properties"])
+            definitions[f"{word}.{name}"] = options_schema(kind, name, entry["properties"])
         chosen = _chosen(entry, word, known)
         if "required" in entry:
             definitions[f"{word}.any"] = chosen
@@ -114,8 +116,8 @@ def _called(entry: Schema, word: str, name: str, definitions: dict[str, Schema])
     }
 
 
-def _options(kind: str, name: str, common: Schema) -> Schema:
-    """Return the schema of what a study may say to a plugin: its options beside the keys that all entries have."""
+def options_schema(kind: str, name: str, common: Schema) -> Schema:
+    """Return the schema of a plugin's options, beside the `common` keys that all entries of its section have."""
     classes = [(plugins.options_class(kind, name), plugins.documentation(kind, name))]
     if kind == "datasets":
         classes.append((preparation.Preparation, plugins.documentation_of(Path(preparation.__file__), "Preparation")))
@@ -128,9 +130,7 @@ def _options(kind: str, name: str, common: Schema) -> Schema:
             properties[field.name] = {"description": texts.get(field.name, ""), **rules, **_default(field)}
             required += [] if "default" in properties[field.name] else [field.name]
     if kind == "probes" and "every" not in properties:  # an option of those that follow a training by themselves
-        text = (
-            "look every so many steps of the last segment's training, which is done again; 0 looks at what came of it"
-        )
+        text = "probe every so many steps of the last segment's training, which is repeated; 0: the fitted network"
         properties["every"] = {"description": text, "type": "integer", "minimum": 0, "default": 0}
     if kind == "methods":  # a variant has options of its segment's method
         own = {key: {"$ref": f"#/$defs/method.{name}/properties/{key}"} for key in properties}
@@ -196,5 +196,6 @@ def _ways(hint: Any, bounds: tuple[Any, ...], more: str) -> list[Schema]:
 
 
 if __name__ == "__main__":
-    store.write_text(FILE, text())
-    print(FILE)
+    for file, content in ((FILE, text()), (reference.FILE, reference.page(study_schema()))):
+        store.write_text(file, content)
+        print(file)

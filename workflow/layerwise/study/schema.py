@@ -12,7 +12,7 @@ from layerwise.errors import LayerwiseError, nearest
 from layerwise.study import text
 from layerwise.study.text import short
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 EXPLAINED = 200_000  # letters of a file that PyYAML's own parser, 100 kB a second, may explain
 PLAIN_TAGS = (None, "tag:yaml.org,2002:str")  # in a file; others make what JSON has not
 
@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _plain(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise LayerwiseError(f"{path}: holds no mapping; the keys are described in workflow/schemas")
+        raise LayerwiseError(f"{path}: holds no mapping; the keys are described in workflow/layerwise/schemas")
     text.check_plain(content, str(path))
     return content
 
@@ -148,17 +148,17 @@ def _strict(yaml: Any, loader: Any) -> Any:
 
 
 def can_validate() -> bool:
-    """Tell whether the schemas and what reads them are here: the package by itself runs without."""
+    """Tell whether PyYAML and jsonschema are installed."""
     try:
         import jsonschema  # noqa: F401
         import yaml  # noqa: F401
     except ModuleNotFoundError:
         return False
-    return SCHEMAS.is_dir()
+    return True
 
 
 def validate(content: dict[str, Any], schema: str, where: str) -> None:
-    """Hold `content` against ``workflow/schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
+    """Check `content` by ``schemas/<schema>.schema.yaml``; LayerwiseError says the first thing wrong."""
     import jsonschema
 
     rules = _rules(schema)
