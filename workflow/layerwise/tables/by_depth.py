@@ -6,7 +6,7 @@ For networks of one shape that different methods fitted: which of them separates
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ class Options(Bounded):
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
     columns = {name: _column(results, name, named, options.where) for name, named in options.columns.items()}
-    rows = {}
+    rows: dict[Any, dict[str, Any]] = {}
     for name, seen in columns.items():
         for place, group in seen.groupby(PLACE, sort=False):
             dataset, path, label, depth = place
