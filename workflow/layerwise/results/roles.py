@@ -36,7 +36,7 @@ def role(row: str, metric: str) -> str:
     return ROLES[0]
 
 
-def counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+def counted(rows: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, int]]:
     """Return how many of the rows of verdicts.csv have each verdict, for each role that is there."""
     counts = {each: dict.fromkeys(VERDICTS, 0) for each in ROLES}
     for row in rows:
