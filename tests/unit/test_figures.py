@@ -125,6 +125,16 @@ def test_a_colour_is_a_method_in_every_figure(tiny):
     assert len({*_style.COLOURS.values(), *_style.SPARE}) == len(_style.COLOURS) + len(_style.SPARE)
 
 
+def test_networks_are_told_apart_without_colour():
+    methods = list(_style.COLOURS)[:5]
+    paths = [f"{method}{i}" for i in range(10) for method in methods]
+    segments = {path: SimpleNamespace(method=path.rstrip("0123456789")) for path in paths}
+    study = SimpleNamespace(segments=segments, networks={"digits": dict.fromkeys(paths)})
+    told = _style.looks(SimpleNamespace(study=study, method=lambda path: segments[path].method), "digits", ())
+    assert len({(look.marker, str(look.dashes)) for look in told.values()}) == 50
+    assert len({told[f"{method}0"].marker for method in methods}) == 5
+
+
 def test_methods_beside_those_of_the_palette_have_one_colour_in_a_study():
     segments = {n: SimpleNamespace(method=m) for n, m in enumerate(["lab.b", "sgd", "lab.a", "lab.b"])}
     told = _style.method_colours(SimpleNamespace(study=SimpleNamespace(segments=segments)))

@@ -1,6 +1,6 @@
 """How all figures look: sizes, the palette, and one look a network that is the same in every figure of a study.
 
-A colour is a method, in every figure of every study; markers and dashes tell apart the networks of one.
+A colour is a method, in every figure of every study; markers and dashes tell networks apart without it.
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ def looks(results: StudyResults, dataset: str, paths: Iterable[str]) -> dict[str
         if path not in found:
             method = results.method(path)
             i = seen[method] = seen.get(method, -1) + 1
+            k = list(colour).index(method)
+            marker = MARKERS[(i + 3 * k) % len(MARKERS)]  # with the dashes, another pair for each i below 10, k below 5
             shade = SHADES[i // len(MARKERS) % len(SHADES)]
-            found[path] = Look(shaded(colour[method], shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+            found[path] = Look(shaded(colour[method], shade), marker, DASHES[(i + k) % len(DASHES)])
     return found
 
 
