@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -11,12 +12,22 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import image
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import nn
 
 from layerwise import figures, tables
 from layerwise.errors import LayerwiseError
-from layerwise.figures import _style, accuracy_seconds, filters, readout_depth, spectra, toy_curve, toy_regions
+from layerwise.figures import (
+    _panels,
+    _style,
+    accuracy_seconds,
+    filters,
+    readout_depth,
+    spectra,
+    toy_curve,
+    toy_regions,
+)
 from layerwise.study.trie import home
 from layerwise.tables import _format, accuracy, controls
 
@@ -106,15 +117,70 @@ def test_a_network_looks_the_same_in_every_figure(tiny):
     assert len({(look.colour, look.marker) for look in all_of_them.values()}) == len(all_of_them)
 
 
+def test_a_colour_is_a_method_in_every_figure(tiny):
+    for dataset, networks in tiny.study.networks.items():
+        found = _style.looks(tiny, dataset, ())
+        assert list(found) == list(networks)
+        assert all(look.colour == to_rgb(_style.COLOURS[tiny.method(path)]) for path, look in found.items())
+    assert len({*_style.COLOURS.values(), *_style.SPARE}) == len(_style.COLOURS) + len(_style.SPARE)
+
+
+def test_networks_are_told_apart_without_colour():
+    methods = list(_style.COLOURS)[:5]
+    paths = [f"{method}{i}" for i in range(10) for method in methods]
+    segments = {path: SimpleNamespace(method=path.rstrip("0123456789")) for path in paths}
+    study = SimpleNamespace(segments=segments, networks={"digits": dict.fromkeys(paths)})
+    told = _style.looks(SimpleNamespace(study=study, method=lambda path: segments[path].method), "digits", ())
+    assert len({(look.marker, str(look.dashes)) for look in told.values()}) == 50
+    assert len({told[f"{method}0"].marker for method in methods}) == 5
+
+
+def test_methods_beside_those_of_the_palette_have_one_colour_in_a_study():
+    segments = {n: SimpleNamespace(method=m) for n, m in enumerate(["lab.b", "sgd", "lab.a", "lab.b"])}
+    told = _style.method_colours(SimpleNamespace(study=SimpleNamespace(segments=segments)))
+    assert (told["lab.b"], told["lab.a"], told["sgd"]) == (*_style.SPARE[:2], _style.COLOURS["sgd"])
+
+
+def test_lines_of_a_figure_are_told_apart_without_colour():
+    axes = _style.grid(2, 2, 2, 2)[1]
+    curve = pd.DataFrame({"mean": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5]})
+    for ax, names in zip(axes, (["a", "_b", "c"], ["c", "a"]), strict=True):
+        for name in names:
+            _panels.line(ax, curve, name, (0.0, 0.0, 0.0))
+    _panels.line(axes[1], curve, "own", (0.0, 0.0, 0.0), ls=":")
+    dashes = [{line.get_label(): line._unscaled_dash_pattern for line in ax.get_lines()} for ax in axes]
+    assert len(set(map(str, dashes[0].values()))) == 3
+    assert all(dashes[1][name] == dashes[0][name] for name in ("a", "c"))  # a name has its dashes in every panel
+    assert str(dashes[1]["own"]) not in set(map(str, dashes[0].values()))
+
+
+def test_the_data_show_the_board(tiny):
+    points = torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
+    board = ((points > 0.5).sum(1) % 2).long()
+    halves = [SimpleNamespace(x=points[s], y=board[s]) for s in (slice(0, 200), slice(200, 400))]
+    corners = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    found = toy_regions.nearest(SimpleNamespace(train=halves[0], test=halves[1]), corners)
+    assert list(found) == [0, 1, 1, 0]
+    picture = toy_regions.draw(tiny, toy_regions.Options("spirals")).axes[0].get_images()[0].get_array()
+    assert set(np.unique(picture)) == {0, 1}
+
+
+def test_the_outputs_are_hollow(tiny):
+    ax = readout_depth.draw(tiny, readout_depth.Options("digits")).axes[0]
+    hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == len(tiny.networks("digits"))
+    assert all(len(line.get_xdata()) == 1 for line in hollow)
+
+
 def test_regions_have_a_panel_a_network(tiny):
     figure = toy_regions.draw(tiny, toy_regions.Options("spirals", seed=1))
-    assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["random", "linear"]
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["the data", "random", "linear"]
     fits = tiny.fits.set_index(["dataset", "seed", "path"])
-    assert f"{fits.loc[('spirals', 1, 'ridge'), 'test_accuracy']:.1f} %" in figure.axes[1].get_title()
+    assert f"{fits.loc[('spirals', 1, 'ridge'), 'test_accuracy']:.1f} %" in figure.axes[2].get_title()
 
 
 def test_regions_are_what_the_network_says_there(tiny):
-    ax = toy_regions.draw(tiny, toy_regions.Options("spirals")).axes[1]
+    ax = toy_regions.draw(tiny, toy_regions.Options("spirals")).axes[2]
     picture = ax.get_images()[0]
     left, right, bottom, top = picture.get_extent()
     x, y = left + 0.9 * (right - left), bottom + 0.2 * (top - bottom)

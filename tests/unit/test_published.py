@@ -14,6 +14,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval, spread, student95
 from layerwise.results import published
 from layerwise.results.published import Rule, judge, rule, verdicts
+from layerwise.results.rules import seeds_to_settle
 from layerwise.study import works
 
 HIGHER, LOWER, NEARER = Rule(+1, absolute=0.5), Rule(-1, relative=0.1), Rule(0, absolute=0.05)
@@ -82,7 +83,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
         (95.6, 0.1, "reproduced"),  # within the tolerance
         (95.5, 0.0, "reproduced"),  # at the very tolerance
         (95.4, 0.1, "worse"),
-        (94.0, 2.5, "reproduced"),  # within a wide interval
+        (94.0, 2.5, "inconclusive"),  # outside the tolerance, within a wide interval
+        (94.0, 1.9, "worse"),  # an interval wider than the tolerance, which does not reach the value
+        (97.0, 2.5, "inconclusive"),  # better or the same: the interval does not tell
+        (95.6, 2.5, "reproduced"),  # within the tolerance, whatever the interval
         (96.0, 0.0, "reproduced"),  # the value itself is not beyond it
         (96.4, NAN, "reproduced"),  # one seed: the tolerance stands for the interval
         (96.6, NAN, "better"),
@@ -100,7 +104,7 @@ def test_where_higher_is_better(measured, half, verdict):
         (0.0099, 0.001, "reproduced"),
         (0.0105, 0.0, "reproduced"),
         (0.0111, 0.0, "worse"),
-        (0.02, 0.02, "reproduced"),
+        (0.02, 0.02, "inconclusive"),
         (0.0085, NAN, "better"),
         (0.0095, NAN, "reproduced"),
     ],
@@ -110,6 +114,7 @@ def test_where_lower_is_better(measured, half, verdict):
 
 
 def test_where_nearer_is_better_nothing_beats_the_value():
+    assert judge(0.99, 0.1, 0.9, 0.9, NEARER) == "inconclusive"
     assert judge(0.9, 0.0, 0.9, 0.9, NEARER) == "reproduced"
     assert judge(0.96, 0.0, 0.9, 0.9, NEARER) == "worse"
     assert judge(0.84, 0.0, 0.9, 0.9, NEARER) == "worse"
@@ -120,6 +125,30 @@ def test_where_nearer_is_better_nothing_beats_the_value():
 )
 def test_against_a_range(measured, verdict):
     assert judge(measured, 0.1, 51.0, 53.0, HIGHER) == verdict
+
+
+def test_an_interval_no_wider_than_the_tolerance_always_decides():
+    generator = np.random.default_rng(2)
+    for measured, share in generator.uniform([90, 0], [100, 1], (500, 2)):
+        assert judge(measured, 0.5 * share, 96.0, 96.0, HIGHER) != "inconclusive"
+
+
+@pytest.mark.parametrize("statistic", ["mean", "std"])
+@pytest.mark.parametrize(("n", "wider"), [(2, 1.5), (3, 5.4), (5, 1.2), (20, 4.1), (5, 160.0)])
+def test_the_seeds_that_settle_a_verdict_are_the_fewest(statistic, n, wider):
+    def half_width(m):
+        """Of m seeds, spread as the n are: of values whose deviation is 1, up to a factor."""
+        x = np.resize([-1.0, 1.0], 2 * m)[:m] if m < 4 else np.random.default_rng(m).normal(size=m)
+        x = (x - x.mean()) / x.std(ddof=1)
+        return (interval if statistic == "mean" else spread)(x)[1]
+
+    tolerance = half_width(n) / wider
+    enough = seeds_to_settle(half_width(n), n, tolerance, statistic)
+    assert half_width(enough) <= tolerance * (1 + 1e-9) < half_width(enough - 1)
+
+
+def test_no_number_of_seeds_settles_what_has_no_tolerance():
+    assert seeds_to_settle(1.0, 3, 0.0) is None
 
 
 def test_rounding_makes_nothing_better():
@@ -271,10 +300,24 @@ def test_a_reason_for_worse_is_not_told_of_a_better_value():
     assert verdicts(plan(entries=[entry]), fits("test_mse", [1e-9, 1e-9])).iloc[0]["reason"] == ""
 
 
-def test_an_interval_that_alone_makes_it_reproduced_is_told():
-    entry = {"item": "fig7.4", "network": "toy/a/b", "measure": "test_mse"}
-    row = verdicts(plan(entries=[entry]), fits("test_mse", [1e-6, 1e-3])).iloc[0]
-    assert (row["verdict"], row["reason"]) == ("reproduced", published.WIDE)
+def test_an_inconclusive_value_says_how_many_seeds_would_settle_it():
+    entry = {"item": "fig7.4", "network": "toy/a/b", "measure": "test_mse", "reason": "only of worse", "note": "seen"}
+    row = verdicts(plan(entries=[entry]), fits("test_mse", [1e-5, 3e-5, 3e-5])).iloc[0]
+    assert row["verdict"] == "inconclusive"
+    enough = seeds_to_settle(row["half_width"], 3, 2e-6)
+    assert row["reason"] == (
+        f"the interval of 3 seeds is wider than the tolerance of 2e-06; about {enough} seeds would settle it "
+        "(t s / sqrt(n) no wider than that); seen"
+    )
+
+
+def test_an_inconclusive_standard_deviation_has_its_own_formula():
+    entry = {"item": "table7.1", "row": "two spirals|pinv|alpha.1 beta10|cpu fp64", "network": "toy/a/b"}
+    rows = verdicts(plan({"thesis": ["table7.1"]}, [entry]), fits("train_accuracy", [99.0, 95.0, 100.0]))
+    std = rows[(rows["row"] == entry["row"]) & (rows["metric"] == "train_accuracy_std")].iloc[0]
+    enough = seeds_to_settle(std["half_width"], 3, 0.5, "std")
+    assert std["verdict"] == "inconclusive"
+    assert f"about {enough} seeds would settle it (t s / sqrt(2 (n - 1))" in std["reason"]
 
 
 def test_a_star_stands_for_any_text_and_nothing_else_is_special():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,8 @@ from layerwise import figures, store, tables
 from layerwise.errors import LayerwiseError
 from layerwise.report import page as report
 from layerwise.report import picture as dag
+from layerwise.report.templates import STYLE, TEMPLATES
+from layerwise.report.view import table
 from layerwise.results import made, published
 from layerwise.results.study_results import StudyResults
 from layerwise.study import file as study_file
@@ -119,7 +122,8 @@ def test_everything_is_escaped(text, page):
 
 
 def test_the_tables_are_for_all_to_use(page):
-    heads = page.all("th")
+    heads = [a for a in page.all("th") if "aria-sort" in a]
+    assert all(a["scope"] in ("col", "row") for a in page.all("th"))
     assert all(a["scope"] == "col" and a["aria-sort"] == "none" for a in heads)
     assert page.tags.count(("button", {"type": "button"})) == len(heads)
     assert all(a.get("alt") for a in page.all("img"))
@@ -132,6 +136,45 @@ def test_the_verdicts_are_counted_and_told(page, tiny):
     assert f"{n - 1} not run" in page.text
     assert "1 worse" in page.text
     assert published.NOBODY in page.text
+
+
+def test_what_went_wrong_stands_first_and_chips_name_the_verdicts(text, page):
+    told = [a["data-verdict"] for a in page.all("td") if "data-verdict" in a]
+    assert told == sorted(told, key=published.VERDICTS.index)
+    assert told[0] == "worse"
+    chips = [a for a in page.all("button") if "data-verdict" in a]
+    assert [a["data-verdict"] for a in chips] == list(dict.fromkeys(told))
+    assert all(a["aria-pressed"] == "false" for a in chips)
+    assert ">method<" in text  # the role of each value, and the counts by role
+
+
+def test_findings_stand_first_where_there_are_some(text, spoilt, monkeypatch):
+    assert "findings" not in {a.get("id") for a in Page(text).all("section")}
+    found = Path("docs/findings/tiny.md")
+    digest = spoilt.study.report_digest()
+    found.parent.mkdir(parents=True)
+    found.write_text(
+        "# Tiny\n\n## In short\n\n- It *is* <tiny>,\n  and [small](other.md).\n- `x` **y**\n\n## More\n\n- no\n"
+    )
+    assert spoilt.study.report_digest() != digest  # a page of other findings is owed
+    report.write(spoilt.study, home("tiny") / "report.html")
+    page = (home("tiny") / "report.html").read_text()
+    assert [a["id"] for a in Page(page).all("section")][:2] == ["findings", "verdicts"]
+    small = '<a href="../../docs/findings/other.md">small</a>'
+    assert f"<li>It <em>is</em> &lt;tiny&gt;, and {small}.</li>\n<li><code>x</code> <strong>y</strong></li>" in page
+    assert "<li>no</li>" not in page
+
+
+def test_what_is_left_out_and_what_was_strange_is_told(text, spoilt, monkeypatch):
+    assert 'class="notes"' not in text
+    reasons = {"a": "needs <hours>", "b": "needs <hours>", "c": "a GPU"}
+    notes = report.left_out(replace(spoilt.study, left_out=reasons))
+    assert notes == [("Left out here: a, b:", "needs <hours>"), ("Left out here: c:", "a GPU")]
+    real = report.dataset_record
+    odd = {"warnings": ["3 files are <odd>"]}
+    monkeypatch.setattr(report, "dataset_record", lambda study, name: real(study, name) | odd)
+    report.write(spoilt.study, home("tiny") / "report.html")
+    assert "<strong>digits:</strong> 3 files are &lt;odd&gt;</li>" in (home("tiny") / "report.html").read_text()
 
 
 def test_what_rounding_leaves_is_no_difference(text, spoilt):
@@ -190,12 +233,35 @@ def test_a_study_that_answers_for_nothing_says_so(text, spoilt):
 
 def test_cells_sort_by_their_value():
     data = pd.DataFrame({"x": [0.12345, None], "x_half_width": [0.01, None], "name": ["a<b", None]})
-    alone = '{% extends "page.html" %}{% block page %}{{ table(shown) }}{% endblock %}'
-    text = report.TEMPLATES.from_string(alone).render(shown=report.table(data, "t"))
+    alone = '{% import "parts.html" as parts with context %}{{ parts.table(shown) }}'
+    text = TEMPLATES.from_string(alone).render(shown=table(data, "t"))
     assert 'data-value="0.12345">0.123 ± 0.010<' in text
     assert 'data-value=""><' in text
     assert "a&lt;b" in text
     assert "half" not in text
+
+
+def test_a_wide_table_folds_what_matters_least():
+    wide = (
+        {"network": ["x"]}
+        | {f"test {i}": ["0.12 ± 0.01" * 2] for i in range(6)}
+        | {"path": ["a/" * 11], "reason": ["why " * 30]}
+    )
+    shown = table(pd.DataFrame(wide), "t")
+    away = [head.text for head in shown.heads if "more" in head.style.split()]
+    assert away == ["test 5", "path"]  # the path before all, never the reason
+    assert shown.folded_columns == 2
+    assert all(
+        [("more" in c.style.split()) for c in row] == [h.text in away for h in shown.heads] for row in shown.rows
+    )
+    narrow = table(pd.DataFrame({"network": ["x"], "path": ["a/b"]}), "t")
+    assert (narrow.folded_columns, narrow.folded_rows) == (0, False)
+
+
+@pytest.mark.parametrize(("rows", "away"), [(15, False), (16, True)])
+def test_a_long_table_shows_its_first_rows(rows, away):
+    assert table(pd.DataFrame({"x": range(rows)}), "t").folded_rows is away
+    assert "tr:nth-child(n + 16)" in STYLE  # the same number
 
 
 def test_the_trie_has_a_box_a_node_and_a_line_to_each(tiny):

@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, (default, text) in {**numbers, "outputs": (10, "classes")}.items():
         p.add_argument(f"--{name}", type=_count, default=default, help=f"{text}, default {default}")
     p.add_argument("--optimizer", choices=("adamw", "adam", "sgd"), default="adamw")
+    help = "gather all works and their verdicts in results/index.html and in the table of README.md"
+    p = verbs.add_parser("index", help=help, description=help, allow_abbrev=False)
+    p.set_defaults(run=_index)
     help = "fit the golden set, and vouch for code that gives the same weights: for who changes the package"
     p = verbs.add_parser("golden", help=help, description=help, allow_abbrev=False)
     p.set_defaults(run=_golden)
@@ -458,6 +461,13 @@ def _memory(args: argparse.Namespace) -> None:
     sizes = {name: getattr(args, name) for name in ("batch", "size", "channels", "outputs")}
     for line in memory.report(args.model, **sizes, optimiser=args.optimizer):
         print(line, flush=True)
+
+
+def _index(args: argparse.Namespace) -> None:
+    from layerwise.report import index
+
+    index.write()
+    print(f"{index.PAGE} and the table in {index.README}")
 
 
 def _golden(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._style import COLOURS, SHADES, SPARE, bar, shaded
+from layerwise.figures._style import DASHES, SHADES, bar, method_colours, shaded
 from layerwise.maths.intervals import interval
 from layerwise.results.study_results import StudyResults
 
@@ -91,12 +91,11 @@ def colours(results: StudyResults, networks: Iterable[tuple[str, str]]) -> dict[
         parted(results, network)  # says what is wrong with it
         method = results.method(network.partition("/")[2])
         methods[name] = method if methods.get(name, method) == method else "several"
-    told = list(methods.values())
-    spare = dict(zip(dict.fromkeys(m for m in told if m not in COLOURS), SPARE * len(told), strict=False))
+    told, colour = list(methods.values()), method_colours(results)
     found = {}
     for i, (name, method) in enumerate(methods.items()):
         shade = SHADES[told[:i].count(method) % len(SHADES)]
-        found[name] = shaded(SEVERAL if method == "several" else COLOURS.get(method) or spare[method], shade)
+        found[name] = shaded(SEVERAL if method == "several" else colour[method], shade)
     return found
 
 
@@ -151,9 +150,18 @@ def over(table: pd.DataFrame, by: str, column: str, logarithmic: bool = False) -
 
 
 def line(ax: Axes, told: pd.DataFrame, label: str, colour: Colour, **style) -> None:
-    """Draw a mean with the band around it."""
+    """Draw a mean with the band around it; without a line style it has that of its place among the figure's names."""
+    if not style.keys() & {"linestyle", "ls"}:
+        style["linestyle"] = DASHES[_place(ax, entry(label)) % len(DASHES)]
     ax.plot(told.index, told["mean"], label=entry(label), color=colour, **style)
     ax.fill_between(told.index, told["low"], told["high"], color=colour, alpha=0.18, lw=0)
+
+
+def _place(ax: Axes, label: str) -> int:
+    """Return the place of a label among those of all lines that the panels of its figure have so far."""
+    lines = [line for panel in ax.figure.axes for line in panel.get_lines()]
+    names = dict.fromkeys(name for line in lines if not (name := str(line.get_label())).startswith("_"))
+    return [*names, label].index(label)
 
 
 # matplotlib keeps a label that is empty or begins with an underscore out of legends: one with this letter, which takes

@@ -1,4 +1,7 @@
-"""How all figures look: sizes, the palette, and one look a network that is the same in every figure of a study."""
+"""How all figures look: sizes, the palette, and one look a network that is the same in every figure of a study.
+
+A colour is a method, in every figure of every study; markers and dashes tell networks apart without it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ STYLE: Any = {
     "svg.fonttype": "path",
 }
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, one colour a method.
+# One colour a method: Okabe and Ito's palette, which the colour-blind can tell apart, and spare ones for other methods.
 COLOURS = {
     "sgd": "#0072B2",
     "random": "#7F7F7F",
@@ -52,16 +55,17 @@ COLOURS = {
     "ridge": "#222222",
     "dgl": "#CC79A7",
     "local": "#56B4E9",
+    "patches": "#8C6D00",
 }
-SPARE = ("#CC79A7", "#56B4E9", "#8C6D00", "#6A3D9A")
+SPARE = ("#6A3D9A", "#B2182B", "#4B5320", "#01665E")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
-SHADES = (0.0, 0.4, -0.4)  # towards white, towards black
+SHADES = (0.0, 0.4, -0.4)  # towards white, towards black: of what markers and dashes no longer tell apart
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colour (of the method), marker and dashes (of the network within its method)."""
+    """Colour of the method; marker and dashes of the network within it, and a shade from the eleventh network on."""
 
     colour: tuple[float, float, float]
     marker: str
@@ -71,16 +75,24 @@ class Look:
 def looks(results: StudyResults, dataset: str, paths: Iterable[str]) -> dict[str, Look]:
     """Return the look of each network, which depends on the whole study and not on what else a figure shows."""
     seen: dict[str, int] = {}
-    spare: dict[str, str] = {}
+    colour = method_colours(results)
     found: dict[str, Look] = {}
     for path in [*results.study.networks[dataset], *paths]:
         if path not in found:
             method = results.method(path)
             i = seen[method] = seen.get(method, -1) + 1
-            colour = COLOURS.get(method) or spare.setdefault(method, SPARE[len(spare) % len(SPARE)])
-            shade = SHADES[i % len(SHADES)]
-            found[path] = Look(shaded(colour, shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+            k = list(colour).index(method)
+            marker = MARKERS[(i + 3 * k) % len(MARKERS)]  # with the dashes, another pair for each i below 10, k below 5
+            shade = SHADES[i // len(MARKERS) % len(SHADES)]
+            found[path] = Look(shaded(colour[method], shade), marker, DASHES[(i + k) % len(DASHES)])
     return found
+
+
+def method_colours(results: StudyResults) -> dict[str, str]:
+    """Return the colour of each method of the study; spare ones go by the order in which the study names them."""
+    methods = dict.fromkeys(segment.method for segment in results.study.segments.values())
+    spare = [method for method in methods if method not in COLOURS]
+    return COLOURS | {method: SPARE[i % len(SPARE)] for i, method in enumerate(spare)}
 
 
 def shaded(colour: str, shade: float) -> tuple[float, float, float]:

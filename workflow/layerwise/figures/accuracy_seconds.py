@@ -63,8 +63,8 @@ def caption(results: StudyResults, options: Options) -> str:
     mse = bool(there) and results.measure(options.dataset) == "mse"
     return (
         f"{options.split.capitalize()} {'mean squared error' if mse else 'accuracy'} on {options.dataset} against the "
-        f"wall-clock seconds that all fits of a network took, one after the other: {over_seeds(results, *there)}, both "
-        f"ways (on a logarithmic axis no bar goes below a tenth of the mean). A colour is a method; the legend "
-        f"names the networks as they stand from top to bottom.{out} "
+        f"wall-clock seconds of all fits of a network, added up (fits of a study run side by side, as cores allow): "
+        f"{over_seeds(results, *there)}, both ways (on a logarithmic axis no bar goes below a tenth of the mean). A "
+        f"colour is a method; the legend names the networks as they stand from top to bottom.{out} "
         f"{provenance(results, 'fits.csv')}"
     )

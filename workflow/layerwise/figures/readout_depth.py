@@ -58,12 +58,13 @@ def draw(results: StudyResults, options: Options) -> Figure:
         bars = [[t[2] for t in told], [t[3] for t in told]]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes}
         ax.errorbar(x, y, yerr=bars, label=entry(label), elinewidth=0.9, **style)
+        ax.plot(x[-1:], y[-1:], look[path].marker, color=look[path].colour, mfc="white", zorder=4)  # the output
         ends.append((y[-1], label))
     if logarithmic:
         ax.set_yscale("log")
         decimal_ticks(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("depth: 0 is the input, each next weighted layer adds one, the last is the output")
+    ax.set_xlabel("depth: 0 is the input, each next weighted layer adds one, the last (hollow) is the output")
     split, _, kind = options.measure.partition("_")
     ax.set_ylabel(NAMES.get(options.measure) or f"{split} {NAMES.get(kind, options.measure)}")
     ax.set_title(f"{options.dataset}: read-out at every depth", loc="left")
@@ -90,6 +91,9 @@ def caption(results: StudyResults, options: Options) -> str:
     geometric = "" if "accuracy" in options.measure else "geometric "
     return (
         f"{what} at every depth of the networks on {options.dataset}: {geometric}"
-        f"{over_seeds(results, options.dataset)}. Networks stand in the legend from the highest end to the lowest. "
+        f"{over_seeds(results, options.dataset)}. Hollow marks are the outputs: a linear last layer keeps of the "
+        f"features below it as many directions as there are outputs, so that a linear read-out of the output fits the "
+        f"training samples no better than one of those features, and mostly worse. Networks stand in the legend from "
+        f"the highest end to the lowest. "
         f"{provenance(results, f'networks/*/{options.probe}.csv')}"
     )

@@ -1,4 +1,4 @@
-"""The page of a study: what ran, where, how long, what came of it, how to come by it again.
+"""The page of a study: what came of it, what ran, where, how long, how to come by it again.
 
 This file gathers what the page shows; page.html shows it. The page asks for nothing but the figures that lie beside it.
 """
@@ -10,61 +10,47 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jinja2
 import pandas as pd
 
 from layerwise import figures, store, tables
+from layerwise.report import findings, prose
 from layerwise.report import picture as dag
-from layerwise.results import made, published
+from layerwise.report.templates import PARTS, STYLE, TEMPLATES
+from layerwise.report.view import Table, table
+from layerwise.results import made, published, roles
 from layerwise.results.collect import in_brief
 from layerwise.results.study_results import StudyResults
 from layerwise.run.records import dataset_record
 from layerwise.study.model import Study
 from layerwise.study.trie import SPLITS, home
-from layerwise.tables._format import HALF, number, plus_minus
+from layerwise.tables._format import HALF, plus_minus
 
-PARTS = Path(__file__).parent
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(PARTS),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    keep_trailing_newline=True,
+NO_VALUES = {"Published values": "the study answers for no published value"}
+SIDE_BY_SIDE = (
+    "Seconds are wall clock; jobs of a study run side by side, as many as there are cores, so that fits slow each "
+    "other down a little and their seconds add up to more than the study took"
 )
-
-
-class Cell(NamedTuple):
-    """A cell or a head of a table: its text, its class, and the value that it sorts by if not by its text."""
-
-    text: str
-    style: str = ""
-    value: str | None = None
-
-
-class Table(NamedTuple):
-    """A table as the page shows it."""
-
-    caption: str
-    heads: list[Cell]
-    rows: list[tuple[Cell, ...]]
 
 
 def write(study: Study, path: Path) -> None:
     """Write the report of a study whose fits, tables, figures and verdicts are made."""
     results = StudyResults(study)
+    verdicts = _verdicts(results)
     page = TEMPLATES.get_template("page.html").render(
         title=study.title,
         description=study.description,
-        overview=_overview(results),
-        verdicts=_verdicts(results),
+        findings=found(study.name),
+        overview=_overview(results) | ({} if verdicts else NO_VALUES),
+        notes=_notes(results),
+        verdicts=verdicts,
         tables=_tables(results),
         figures=_figures(results),
         pictures=_pictures(results),
         provenance=_provenance(results),
-        style=(PARTS / "style.css").read_text(encoding="utf-8"),
-        script=(PARTS / "sort.js").read_text(encoding="utf-8"),
+        style=STYLE,
+        script=(PARTS / "page.js").read_text(encoding="utf-8"),
     )
     with made.making(study, "report", made.view_digest(study, study.report_digest()), [path]):
         store.write_text(path, page)
@@ -87,42 +73,37 @@ def _overview(results: StudyResults) -> dict[str, Any]:
         f"{' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds, "
         f"{len(fits)} fits of segments",
         "Where": "; ".join(results.machines),
-        "How long": f"{_duration(fits['seconds'].sum())} in all fits (wall clock), the longest "
-        f"{_duration(fits['seconds'].max())}; at most {fits['peak_memory_mb'].max():,.0f} MB of memory in a fit",
+        "How long": f"{_duration(fits['seconds'].sum())} in all fits, the longest {_duration(fits['seconds'].max())}; "
+        f"at most {fits['peak_memory_mb'].max():,.0f} MB of memory in a fit. {SIDE_BY_SIDE}",
         "When": f"from {times[0]} to {times[-1]}",
     }
 
 
-# ---------------------------------------------------------------- tables
+def found(study: str) -> dict[str, Any] | None:
+    """Return what the page says first: the findings of the study, with where all of them are."""
+    told = findings.read(study)
+    if not told:
+        return None
+    base = f"../../{told.file.parent.as_posix()}/"
+    return {"sentences": [prose.inline(s, base) for s in told.sentences], "href": base + told.file.name}
 
 
-def table(data: pd.DataFrame, caption: str, styles: dict[str, str] | None = None) -> Table:
-    """Return what a page shows of a table; a half width is joined to what it belongs to.
-
-    Parameters
-    ----------
-    styles
-        For a column, the class of its cells; the word ``value`` takes the cell's own text as class.
-    """
-    shown = [c for c in map(str, data) if not (c.endswith(HALF) and c.removesuffix(HALF) in data)]
-    numeric = {c for c in shown if pd.api.types.is_numeric_dtype(data[c])}
-    columns = []
-    for c in shown:
-        halves = data[c + HALF] if c + HALF in data else [None] * len(data)
-        style = (styles or {}).get(c, "")
-        columns.append([_cell(v, half, c in numeric, style) for v, half in zip(data[c], halves, strict=True)])
-    heads = [Cell(c.replace("_", " "), "number" if c in numeric else "") for c in shown]
-    return Table(caption, heads, list(zip(*columns, strict=True)))
+def _notes(results: StudyResults) -> list[tuple[str, str]]:
+    """Return what a reader must know of the data: what is left out, what was strange when it was prepared."""
+    study = results.study
+    warned = [(f"{d}:", text) for d in study.networks for text in dataset_record(study, d).get("warnings", ())]
+    return left_out(study) + warned
 
 
-def _cell(value: Any, half: float | None, numeric: bool, style: str) -> Cell:
-    absent = pd.isna(value)
-    if numeric:
-        text = "" if absent else number(value) if half is None else plus_minus(value, half)
-        return Cell(text, "number", "" if absent else repr(float(value)))
-    text = "" if absent else str(value)
-    named = text.replace(" ", "-") if style == "value" else style
-    return Cell(text, named or ("long" if len(text) > 24 else ""))
+def left_out(study: Study) -> list[tuple[str, str]]:
+    """Return the data sets that a study leaves out, with why, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in study.left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    return [(f"Left out here: {', '.join(names)}:", why) for why, names in by_reason.items()]
+
+
+# ---------------------------------------------------------------- verdicts and tables
 
 
 def _verdicts(results: StudyResults) -> dict[str, Any] | None:
@@ -130,19 +111,25 @@ def _verdicts(results: StudyResults) -> dict[str, Any] | None:
     study, path = results.study, home(results.study.name) / "verdicts.csv"
     made.check(study, "verdicts", made.view_digest(study, study.verdicts_digest()), [path], "verdicts")
     data = store.read_csv(path, published.COLUMNS, published.TEXT)
-    if data.empty:
-        return None
-    counts = data["verdict"].value_counts()
-    data.insert(data.columns.get_loc("half_width"), "measured" + HALF, data.pop("half_width"))
+    return judged(data, study.published) if len(data) else None
+
+
+def judged(data: pd.DataFrame, works: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page shows of verdicts, as verdicts.csv has them, on items by work: what went wrong first."""
+    data = data.rename(columns={"half_width": "measured" + HALF})
     difference = data["measured"] - data["published"]
     rounding = difference.abs() < 1e-9 * data["published"].abs()  # a mean of 97.51 is not 1.4e-14 below 97.51
     data["difference"] = difference.mask(rounding, 0.0).where(data["verdict"] != "not run")
-    order = ["source", "item", "row", "metric", "published", "measured", "measured" + HALF, "difference", "n"]
+    data["role"] = [roles.role(row, metric) for row, metric in zip(data["row"], data["metric"], strict=True)]
+    first = ["verdict", "row", "metric", "published", "measured", "measured" + HALF]  # what a narrow page shows
+    last = ["difference", "n", "role", "item", "source", "reason"]
     ranked = data.sort_values("verdict", key=lambda v: v.map(published.VERDICTS.index), kind="stable")
+    counts = data["verdict"].value_counts()
     return {
         "counts": {verdict: counts.get(verdict, 0) for verdict in published.VERDICTS},
-        "sources": [f"{source}: {', '.join(items)}" for source, items in study.published.items()],
-        "table": table(ranked[[*order, "verdict", "reason"]], "Verdicts on the published values", {"verdict": "value"}),
+        "roles": roles.counted(data.to_dict("records")),
+        "sources": [f"{source}: {', '.join(items)}" for source, items in works.items()],
+        "table": table(ranked[first + last], "Verdicts on the published values", {"verdict": "verdict"}),
     }
 
 

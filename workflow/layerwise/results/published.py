@@ -1,87 +1,34 @@
-"""How near a measured value must come to the published one, and the verdict on each.
+"""The verdict on each published value that a study answers for.
 
-`study.works` has the published values and the networks that measure them. `RULES` is the one place for what counts as
-good and as near, by metric.
+`study.works` has the published values and the networks that measure them, `rules` what counts as good and as near.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.maths.intervals import interval, spread
+from layerwise.results.rules import OTHER_HARDWARE, RULES, VERDICTS, WIDTHS, Rule, judge, rule, seeds_to_settle
 from layerwise.run import steps
 from layerwise.study import works
 from layerwise.study.model import Study
 from layerwise.study.works import Value, values
 
-__all__ = ["COLUMNS", "RULES", "VERDICTS", "Rule", "Value", "judge", "rule", "values", "verdicts"]
+__all__ = ["COLUMNS", "OTHER_HARDWARE", "RULES", "VERDICTS", "Rule", "Value", "judge", "rule", "values", "verdicts"]
 COLUMNS = ["source", "item", "row", "metric", "published", "measured", "half_width", "n", "verdict", "reason"]
 TEXT = ["source", "item", "row", "metric", "verdict", "reason"]  # the columns that hold words
-VERDICTS = ("better", "reproduced", "worse", "not run")
 NOBODY = "no network of this study measures it"
 LEFT_OUT = "the data set {} is left out: {}; delete its line under leave_out in {} to run it"
 NO_CAUSE = "no cause found yet"
-WIDE = "within the interval of the seeds, though not within the tolerance"
+WIDE = "the interval of {} seeds is wider than the tolerance of {:.2g}"
+SETTLED = "; about {:,} seeds would settle it ({} no wider than that)"
 COUNTED = "counted without training"
 ONE_SEED = "one seed has no standard deviation; run the study with more seeds"
-OTHER_HARDWARE = "absolute speed on other hardware is not compared; the benchmarks give ratios to a peer on one machine"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a metric is compared.
-
-    Parameters
-    ----------
-    good
-        +1 where higher is better, -1 where lower is, 0 where nearer is.
-    absolute, relative
-        Tolerance: the larger of `absolute`, in the metric's unit, and `relative` times the published value.
-    never
-        Why the metric is not compared at all; empty where it is.
-    """
-
-    good: Literal[-1, 0, 1]
-    absolute: float = 0.0
-    relative: float = 0.0
-    never: str = ""
-
-    def tolerance(self, published: float) -> float:
-        return max(self.absolute, self.relative * abs(published))
-
-
-# The first pattern that matches a metric's whole name has the say.
-RULES: dict[str, Rule] = {
-    r".*seconds.*|hours|.*images_per_s": Rule(-1, never=OTHER_HARDWARE),
-    r".*accuracy_std": Rule(-1, absolute=0.5),  # points; a steadier fit is a better one
-    r".*accuracy.*|miou|iou_.*": Rule(+1, absolute=0.5),  # points
-    r".*_error": Rule(-1, absolute=0.5),  # points
-    r".*entropy_epoch0": Rule(0, relative=0.1),  # of first weights, which nothing has learnt
-    r".*mse.*|.*entropy(_epoch\d+)?": Rule(-1, relative=0.1),  # losses span many decades
-    r"speedup_percent|compression_.*|effective_reduction|fewer_iterations_percent": Rule(+1, relative=0.1),
-    r".*kept_percent": Rule(0, absolute=0.5),  # points, as rounded
-    r"bits_.*|epochs_to_converge|relative_memory_percent": Rule(-1, relative=0.1),
-    r"gradient_entropy_correlation_min": Rule(+1, absolute=0.05),
-    r"best_.*_threshold|sufficient_fraction_.*": Rule(0, absolute=0.05),  # half a step of the papers' grids
-    r"peak_layer": Rule(0, absolute=0.0),  # a layer's number: it is that layer or another
-    r"parameters_million": Rule(0, absolute=0.005),  # as the thesis rounds it
-    r"softmax_normaliser_at_start": Rule(0, relative=0.1),
-}
-
-
-def rule(metric: str) -> Rule:
-    """Return how a metric is compared; LayerwiseError for one that `RULES` does not know."""
-    for pattern, found in RULES.items():
-        if re.fullmatch(pattern, metric):
-            return found
-    raise LayerwiseError(f"published metric {metric!r}: no rule says what is near; add one to RULES in published.py")
 
 
 Probed = Callable[[str], pd.DataFrame]
@@ -155,12 +102,21 @@ def _row(
         return {**said, "verdict": "not run", "reason": "; ".join([how.never or ONE_SEED, *how_measured])}
     low, high = (ranges.get((v.source, v.item, v.row, end), v.value) for end in _ends(v.metric))
     verdict = judge(measured, half_width, low, high, how)
-    if verdict == "worse":
-        reason = entry.get("reason", NO_CAUSE)
-    else:
-        near = judge(measured, 0.0, low, high, how) != "worse"
-        reason = "" if near else WIDE
+    reason = entry.get("reason", NO_CAUSE) if verdict == "worse" else ""
+    if verdict == "inconclusive":
+        reason = _open(half_width, n, how.tolerance(low, high), _statistic(entry, v))
     return {**said, "verdict": verdict, "reason": "; ".join([*([reason] if reason else []), *how_measured])}
+
+
+def _open(half_width: float, n: int, tolerance: float, statistic: str) -> str:
+    """Return why a value is inconclusive, and how many seeds would settle it."""
+    statistic = statistic if statistic in WIDTHS else "mean"  # the mean place on a curve
+    enough = seeds_to_settle(half_width, n, tolerance, statistic)
+    return WIDE.format(n, tolerance) + (SETTLED.format(enough, WIDTHS[statistic][0]) if enough else "")
+
+
+def _statistic(entry: dict[str, Any], v: Value) -> str:
+    return entry.get("statistic") or ("std" if v.metric.endswith("_std") else "mean")
 
 
 def _ends(metric: str) -> tuple[str, str]:
@@ -169,28 +125,13 @@ def _ends(metric: str) -> tuple[str, str]:
     return (f"{stem}_low", f"{stem}_high") if end in ("low", "high") else (metric, metric)
 
 
-def judge(measured: float, half_width: float, low: float, high: float, how: Rule) -> str:
-    """Return *better*, *reproduced* or *worse* for a measured value against a published range (or point, low = high).
-
-    An unknown half width (one seed) is taken as the tolerance: a single fit must be that much better to be called so.
-    """
-    tolerance = max(how.tolerance(low), how.tolerance(high))
-    width = tolerance if math.isnan(half_width) else half_width
-    ahead = {+1: measured - width - high, -1: low - (measured + width), 0: -math.inf}[how.good]
-    rounding = 1e-9 * max(abs(low), abs(high))
-    if ahead > rounding:
-        return "better"
-    distance = max(low - measured, measured - high, 0.0)
-    return "reproduced" if distance <= max(width, tolerance) + rounding else "worse"
-
-
 def _measure(
     entry: dict[str, Any], v: Value, networks: list[str], measure: str, fits: pd.DataFrame
 ) -> tuple[float, float, int]:
     """Return what the study measured for a published value, its half width and the number of seeds."""
     found = _values(networks[0], measure, fits, f"verdict on {v.item!r} {v.metric!r}")
     found = found * entry.get("scale", 1.0)
-    match entry.get("statistic") or ("std" if v.metric.endswith("_std") else "mean"):
+    match _statistic(entry, v):
         case "mean":
             return *interval(found), len(found)
         case "std":

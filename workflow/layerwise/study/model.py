@@ -21,7 +21,7 @@ from layerwise.layers import words
 from layerwise.preparation.options import Preparation, split_options
 from layerwise.study.identity import SCORES, identity, of_files, of_model
 from layerwise.study.text import short
-from layerwise.study.trie import Node, home, prefixes
+from layerwise.study.trie import FINDINGS, Node, home, prefixes
 
 MOST_SEEDS = 10_000  # of a study; a job's seeds stand in one command
 SEEDS = 2**63  # a seed is below it: a generator takes so many bits
@@ -312,6 +312,11 @@ class Study:
         """Where the fits of the data sets that are left out here are written, by a machine that runs them."""
         return Path(self.file).parent / "elsewhere" / f"{self.name}.csv"
 
+    @property
+    def findings(self) -> Path:
+        """Where it is written what came of the study, if anybody did."""
+        return FINDINGS / f"{self.name}.md"
+
     @functools.cache  # noqa: B019
     def asked(self, dataset: str, path: str) -> str:
         """Return the digest of all options of a network, without the code; a fit from elsewhere must have the same."""
@@ -385,8 +390,10 @@ class Study:
         views = [self.view_digest(kind, name) for kind in ("figures", "tables") for name in getattr(self, kind)]
         folder = plugins.PACKAGE / "report"
         code = plugins.code_digest(plugins.closure(folder / "page.py"))
-        page = [(folder / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", "sort.js")]
-        return digest_of([views, self.verdicts_digest(), self.description, code, page])
+        parts = ("page.html", "parts.html", "style.css", "page.js")
+        page = [(folder / name).read_text(encoding="utf-8") for name in parts]
+        said = self.findings.read_text(encoding="utf-8", errors="replace") if self.findings.is_file() else ""
+        return digest_of([views, self.verdicts_digest(), self.description, code, page, said])
 
     def asked_digests(self) -> dict[str, str]:
         """Return the digests of what is asked for: the data sets, the networks and what is shown of them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path("results")
+FINDINGS = Path("docs/findings")  # a page a study, by hand: what came of it
 SPLITS = ("train", "valid", "test")
 DATASET = "dataset.json"  # the record of a data set
 

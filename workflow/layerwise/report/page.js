@@ -17,3 +17,17 @@ document.querySelectorAll("table.sorts th button").forEach((button) => {
     body.append(...rows.map(([, row]) => row));
   });
 });
+
+// A chip shows the rows of its verdict alone, and all of these; a second click shows every row again.
+document.querySelectorAll(".chips button").forEach((chip) => {
+  chip.addEventListener("click", () => {
+    const on = chip.getAttribute("aria-pressed") !== "true";
+    chip.closest(".chips").querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", "false"));
+    chip.setAttribute("aria-pressed", String(on));
+    const table = document.querySelector("#verdicts table.sorts");
+    table.classList.toggle("filtered", on);
+    [...table.tBodies[0].rows].forEach((row) => {
+      row.hidden = on && row.querySelector("[data-verdict]").dataset.verdict !== chip.dataset.verdict;
+    });
+  });
+});
