@@ -70,7 +70,7 @@ def test_the_readme_s_first_lines_say_what_whose_and_why():
         before = " ".join(README[: README.index(short)].split())
         assert re.search(rf"{spelt}[a-z ]*\($", before), f"{short} is not spelt out where it is first said"
     assert "Why believe" in first
-    assert re.search(r"^!\[.+\]\(results/quick/figures/.+\.svg\)$", first, re.MULTILINE)
+    assert re.search(r"^!\[.+\]\(docs/figures/.+\.svg\)$", first, re.MULTILINE)
 
 
 def test_the_readme_s_table_of_studies_has_every_study():

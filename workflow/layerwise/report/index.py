@@ -26,6 +26,7 @@ WORKS = FINDINGS / "works.csv"
 MARKS = ("<!-- index: written by python -m layerwise index -->", "<!-- /index -->")
 NAMES = ("source", "item", "row", "metric")
 NOT_RUN = "not run"
+OWN = "quick"  # the study of `make run`: what it measured is each machine's own, and not in version control
 
 Row = dict[str, str]  # of a verdicts.csv
 
@@ -87,8 +88,8 @@ def total(found: list[Work]) -> Work:
 
 
 def _others(named: set[str]) -> list[tuple[str, str]]:
-    """Return the other studies that have a report, each with its page of findings."""
-    there = sorted(path.parent.name for path in RESULTS.glob("*/report.html"))
+    """Return the other shipped studies that have a report, each with its page of findings."""
+    there = sorted(path.parent.name for path in RESULTS.glob("*/report.html") if path.parent.name != OWN)
     pages = {name: findings.read(name) for name in there if name not in named}
     return [(name, told.file.as_posix() if told else "") for name, told in pages.items()]
 
@@ -134,7 +135,7 @@ def chapter(value: Value) -> str:
 def _verdicts() -> dict[tuple[str, ...], dict[str, Row]]:
     """Return, for each published value, the row of each study that answers for it."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
-    for path in sorted(RESULTS.glob("*/verdicts.csv")):
+    for path in sorted(path for path in RESULTS.glob("*/verdicts.csv") if path.parent.name != OWN):
         for row in csv.DictReader(io.StringIO(store.read_text(path))):
             if row.get("verdict") not in VERDICTS:
                 raise LayerwiseError(f"{path}: no verdict {row.get('verdict')!r}; run the verb verdicts again")
