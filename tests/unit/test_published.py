@@ -370,3 +370,18 @@ def test_a_network_without_the_measure_is_refused():
 
 def test_a_rule_is_one_thing():
     assert replace(HIGHER, relative=0.1).tolerance(90) == 9.0
+
+
+def test_two_networks_are_compared_seed_by_seed():
+    own, other = fits("epochs_to_best", (40, 30, 20), "mnist/c6"), fits("epochs_to_best", (50, 60, 25), "mnist/float")
+    entry = {"item": "ch3", "row": "*c6", "network": "mnist/c6", "measure": "epochs_to_best"}
+    entries = [
+        {**entry, "metric": "fewer_iterations_percent", "against": {"fewer_percent": "mnist/float"}},
+        {**entry, "metric": "effective_reduction", "against": {"times_fewer": "mnist/float"}},
+    ]
+    both = pd.concat([own.iloc[::-1], other], ignore_index=True)  # the order of the seeds is no matter
+    table = verdicts(plan({"thesis": ["ch3"]}, entries), both).set_index("metric")
+    for metric, values in (("fewer_iterations_percent", [20, 50, 20]), ("effective_reduction", [1.25, 2.0, 1.25])):
+        row = table.loc[metric]
+        assert (row["measured"], row["half_width"]) == pytest.approx(interval(values))
+        assert row["n"] == 3

@@ -13,7 +13,17 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.maths.intervals import interval, spread
-from layerwise.results.rules import OTHER_HARDWARE, RULES, VERDICTS, WIDTHS, Rule, judge, rule, seeds_to_settle
+from layerwise.results.rules import (
+    COMPARED,
+    OTHER_HARDWARE,
+    RULES,
+    VERDICTS,
+    WIDTHS,
+    Rule,
+    judge,
+    rule,
+    seeds_to_settle,
+)
 from layerwise.run import steps
 from layerwise.study import works
 from layerwise.study.model import Study
@@ -130,6 +140,8 @@ def _measure(
 ) -> tuple[float, float, int]:
     """Return what the study measured for a published value, its half width and the number of seeds."""
     found = _values(networks[0], measure, fits, f"verdict on {v.item!r} {v.metric!r}")
+    for how, other in entry.get("against", {}).items():
+        found = COMPARED[how](found, _values(other, measure, fits, f"verdict on {v.item!r} {v.metric!r}"))
     found = found * entry.get("scale", 1.0)
     match _statistic(entry, v):
         case "mean":

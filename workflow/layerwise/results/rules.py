@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import pandas as pd
+
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import student95
 
@@ -85,6 +87,12 @@ def judge(measured: float, half_width: float, low: float, high: float, how: Rule
         return "reproduced"
     return "inconclusive" if distance <= width + rounding else "worse"
 
+
+# How a measure of one network is set against that of another, seed by seed.
+COMPARED: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = {
+    "fewer_percent": lambda own, other: 100 * (1 - own / other),
+    "times_fewer": lambda own, other: other / own,
+}
 
 # The half width of n seeds, over s, for a mean and for a standard deviation (`maths.intervals`); t is of n - 1 degrees.
 WIDTHS: dict[str, tuple[str, Callable[[int], float]]] = {

@@ -290,7 +290,7 @@ def check(study: Study, known: Iterable[str]) -> None:
         if not any(matched(entry, v) is not None for v in rows):
             raise LayerwiseError(_unmatched(entry, rows, items))
         _check_probe(study, entry)
-        for network in measured_by(entry):
+        for network in (*measured_by(entry), *entry.get("against", {}).values()):
             if network not in known and not PLACEHOLDER.search(network):
                 raise LayerwiseError(f"verdict on {entry['item']!r}: no network {network!r}{nearest(network, known)}")
     for v in rows:

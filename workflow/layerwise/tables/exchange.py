@@ -8,6 +8,7 @@ import pandas as pd
 
 from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
+from layerwise.results.rules import COMPARED
 from layerwise.results.study_results import StudyResults
 
 COLUMNS = {
@@ -48,8 +49,8 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
         row: dict[str, object] = {"network": label}
         told = {name: own[column] for name, column in COLUMNS.items()}
         told["better_by"] = own["test_accuracy"] - whole["test_accuracy"]
-        told["fewer_epochs"] = 100 * (1 - own["epochs_to_best"] / whole["epochs_to_best"])
-        told["reduction"] = whole["bits_sent_to_best"] / own["bits_sent_to_best"]
+        told["fewer_epochs"] = COMPARED["fewer_percent"](own["epochs_to_best"], whole["epochs_to_best"])
+        told["reduction"] = COMPARED["times_fewer"](own["bits_sent_to_best"], whole["bits_sent_to_best"])
         for name, values in told.items():
             row[name], row[f"{name}_half_width"] = interval(values)
         rows.append(row | {"n": len(own)})
