@@ -46,8 +46,8 @@ test: setup ## the default tests, under 15 minutes on 2 cores
 	@echo "== tests (make test-slow has the long ones)"
 	pytest -n $(CORES) -m "not slow and not gpu"
 
-test-slow: setup ## the tests that take minutes each
-	pytest -m slow
+test-slow: setup ## longer tests of the workflow: kills, failures, DVC
+	pytest -n $(CORES) -m slow
 
 slurm-test: setup ## a study on a real SLURM that is started here: needs slurm-wlm, munge and root, else it says so
 	pytest tests/slurm

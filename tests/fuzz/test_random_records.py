@@ -164,7 +164,7 @@ def measured() -> pd.DataFrame:
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=int(os.environ.get("LAYERWISE_FUZZ", "80")),
+    max_examples=int(os.environ.get("LAYERWISE_FUZZ", "40")),
     suppress_health_check=list(HealthCheck),
 )
 @given(data=st.data())

@@ -313,6 +313,7 @@ def test_a_run_makes_anew_what_is_gone(workplace):
     assert workplace.plan("tiny") == []
 
 
+@pytest.mark.slow
 def test_weights_that_were_changed_are_said_once_and_the_next_run_is_whole(workplace):
     path = workplace.node("d4") / "segment.safetensors"
     whole = path.read_bytes()

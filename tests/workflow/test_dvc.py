@@ -253,6 +253,7 @@ def test_what_is_not_as_it_was_recorded_is_not_adopted(clone, what):
     assert not (clone.folder / "evil").exists()
 
 
+@pytest.mark.slow
 def test_what_was_adopted_stands_whatever_the_remote_becomes(clone):
     clone.run("bash", "workflow/adopt.sh", "tiny")
     before = clone.files()

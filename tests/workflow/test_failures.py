@@ -63,20 +63,17 @@ def digest(place) -> str:
     return json.loads((place.node("d4/ridge") / "fit.json").read_text())["digest"]
 
 
-LONG = pytest.mark.slow  # in three of its ways under other code: what differs there is tested by one
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("way", "change"),
     [
         ("killed", "option"),
-        ("killed", "code"),
-        ("terminated", "option"),
         ("full", "option"),
-        ("refused", "option"),
-        pytest.param("terminated", "code", marks=LONG),
-        pytest.param("full", "code", marks=LONG),
-        pytest.param("refused", "code", marks=LONG),
+        pytest.param("terminated", "option", marks=SLOW),
+        pytest.param("refused", "option", marks=SLOW),
+        *(pytest.param(way, "code", marks=SLOW) for way in ("killed", "terminated", "full", "refused")),
     ],
 )
 def test_a_fit_that_failed_is_owed(place, way, change):
@@ -96,7 +93,11 @@ def test_a_fit_that_failed_is_owed(place, way, change):
 
 
 @pytest.mark.parametrize(
-    ("step", "owed"), [("fits", "gather the fits of tiny"), ("table accuracy", "make table accuracy")]
+    ("step", "owed"),
+    [
+        pytest.param("fits", "gather the fits of tiny", marks=SLOW),
+        ("table accuracy", "make table accuracy"),
+    ],
 )
 def test_what_comes_after_the_fits_is_owed_too(place, step, owed):
     file, old, new = CHANGES["option"]
@@ -108,6 +109,7 @@ def test_what_comes_after_the_fits_is_owed_too(place, step, owed):
     assert place.plan("tiny") == []
 
 
+@pytest.mark.slow
 def test_options_that_come_back_after_a_failure_are_right_too(place):
     """Where a refit failed half way, what was fitted under the old options is made again."""
     file, old, new = CHANGES["option"]

@@ -154,9 +154,13 @@ def started():
 @pytest.mark.parametrize(
     ("words", "gone"),
     [
-        ("dataset studies/tiny.yaml digits", "datasets/digits/dataset.json"),
+        pytest.param("dataset studies/tiny.yaml digits", "datasets/digits/dataset.json", marks=pytest.mark.slow),
         ("fit studies/tiny.yaml digits d4 --seeds 0", "networks/digits/seed0/d4/fit.json"),
-        ("represent studies/tiny.yaml digits d4 --seeds 0", "networks/digits/seed0/d4/test.safetensors"),
+        pytest.param(
+            "represent studies/tiny.yaml digits d4 --seeds 0",
+            "networks/digits/seed0/d4/test.safetensors",
+            marks=pytest.mark.slow,
+        ),
         ("figure studies/tiny.yaml readout_depth --seeds 0", "figures/readout_depth.svg"),
     ],
     ids=lambda words: words.split()[0],

@@ -123,6 +123,7 @@ def test_text_is_text_in_rules_and_commands(empty):
     assert "draw readout_depth" in empty.plan("tiny")
 
 
+@pytest.mark.slow
 def test_a_study_that_is_not_asked_for_stops_no_other(empty):
     tiny = (empty.folder / STUDY).read_text()
     drafts = {"draft": "title: Draft\n", "half": tiny[:200], "away": tiny.replace("method: dmn", "method: nolab.boost")}

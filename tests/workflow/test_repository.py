@@ -74,6 +74,7 @@ def test_every_study_is_right(path):
     assert study.description, "a study says what it compares"
 
 
+@pytest.mark.slow
 def test_every_study_can_be_planned(tmp_path):
     place = make(tmp_path / "place")
     shutil.rmtree(place.folder / "studies")

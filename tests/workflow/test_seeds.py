@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from places import TINY
 
 SEPARATE = TINY.replace("seeds: 2\nseeds_together: true", "seeds: 1").replace(
@@ -54,6 +56,7 @@ def test_one_job_a_seed_and_features_that_are_not_kept(empty):
     assert "layerwise: 'seeds' is no group of seeds of 'digits' here: seed0, seed1" in wrong
 
 
+@pytest.mark.slow
 def test_a_child_is_fitted_on_what_goes_through_where_no_checkpoint_is_kept(workplace):
     """And the fits before it are left alone; the bytes are those of a fit on the checkpoint."""
     before = (workplace.node("d4/ridge") / "segment.safetensors").read_bytes()

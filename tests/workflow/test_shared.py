@@ -41,6 +41,7 @@ def test_a_method_that_is_not_shared_is_refused(workplace: Workplace):
     assert not (workplace.node("mlp") / "fit.json").exists()
 
 
+@pytest.mark.slow
 def test_each_data_set_runs_with_its_own_seeds(empty: Workplace):
     more = TINY.replace("seeds: 2", "seeds: {digits: 2, few: [7]}\nleave_out: {never: an hour}\nreadouts: false")
     more = more.replace("valid: 0.2}\n", "valid: 0.2}\n  few: {source: digits, subset: 500}\n", 1)

@@ -116,7 +116,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     data = {name for name in packed if not name.endswith(".py")}
     for name in ("results/published.csv", "golden/revisions.json", "golden/digests.json", "schemas/study.schema.yaml"):
         assert f"layerwise/{name}" in data
-    assert {f"layerwise/report/{name}" for name in ("page.html", "style.css", "sort.js")} <= data
+    assert {f"layerwise/report/{name}" for name in ("page.html", "style.css", "page.js")} <= data
 
 
 def test_an_installed_wheel_runs_a_study_from_another_folder(place):

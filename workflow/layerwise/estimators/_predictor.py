@@ -51,6 +51,8 @@ class Predictor(Network):
     def _ended_words(self) -> tuple[str, ...]:
         words = self._words()
         try:
+            for word in words:
+                parse(word)
             return words if layer_tools.ends_in_scores(words) else (*words, "dense outputs")
         except LayerwiseError as error:
             raise ValueError(str(error)) from None

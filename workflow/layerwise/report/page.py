@@ -37,12 +37,13 @@ SIDE_BY_SIDE = (
 def write(study: Study, path: Path) -> None:
     """Write the report of a study whose fits, tables, figures and verdicts are made."""
     results = StudyResults(study)
+    overview = _overview(results)  # first: it checks the fits, which all else is made from
     verdicts = _verdicts(results)
     page = TEMPLATES.get_template("page.html").render(
         title=study.title,
         description=study.description,
         findings=found(study.name),
-        overview=_overview(results) | ({} if verdicts else NO_VALUES),
+        overview=overview | ({} if verdicts else NO_VALUES),
         notes=_notes(results),
         verdicts=verdicts,
         tables=_tables(results),

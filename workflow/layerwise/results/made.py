@@ -26,8 +26,10 @@ def path(study: Study, name: str) -> Path:
 
 
 def view_digest(study: Study, wanted: str) -> str:
-    """Return the digest that a file is made for which shows the fits: that which is asked for, of the very fits."""
-    return digest_of([wanted, sha256(home(study.name) / "fits.csv")])
+    """Return the digest that a file is made for which shows the fits: that which is asked for, of the very fits, those
+    from elsewhere among them."""
+    away = [study.elsewhere] if study.left_out and study.elsewhere.is_file() else []
+    return digest_of([wanted, *map(sha256, [home(study.name) / "fits.csv", *away])])
 
 
 def forget_what_is_gone(study: Study) -> None:
