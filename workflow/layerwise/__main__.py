@@ -19,7 +19,7 @@ from layerwise import __version__, environment, store
 from layerwise.errors import LayerwiseError, LayerwiseWarning
 from layerwise.layers import words
 from layerwise.study import file as study_file
-from layerwise.study import json_schema, model, reference, trie
+from layerwise.study import model, trie
 from layerwise.study.text import one_line, short
 
 MOST_THREADS = 1024
@@ -423,6 +423,8 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    from layerwise.study import json_schema, reference
+
     if args.study is None:
         for section in reference.sections(store.read_json(json_schema.FILE)):
             print("\n".join(reference.lines(section)))

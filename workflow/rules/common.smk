@@ -9,7 +9,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from layerwise import environment
 from layerwise.errors import LayerwiseError
 from layerwise.preparation import folder
-from layerwise.results import owed
 from layerwise.results.made import forget_what_is_gone
 from layerwise.study import file as study_file
 from layerwise.study import model
@@ -193,6 +192,8 @@ def checkpoints(wildcards, name=None):
 @functools.cache
 def tell(name):
     """Say once, before a whole study is planned, what it will fit, and which networks have one label."""
+    from layerwise.results import owed  # which takes pandas: jobs read this file too, and plan no whole study
+
     plan = study(name)
     for line in study_file.twins(plan):
         print(f"layerwise: warning: {line}", file=sys.stderr)

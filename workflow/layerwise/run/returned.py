@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from layerwise import plugins
 from layerwise.contract import Features, Fitted
 from layerwise.errors import LayerwiseError
 from layerwise.layers import build as layers
 
 PLAIN = (str, int, float, bool, type(None))  # what JSON knows beside lists and mappings
-CALL = "fit(segment, features, options, *, seed, device, hooks)"
+(CALL,) = plugins.FUNCTIONS["methods"]
 
 
 def check(returned: Any, features: Features) -> list[list[str]]:

@@ -37,8 +37,7 @@ def make(results: StudyResults, options: Options) -> pd.DataFrame:
             row["n"] = group["seed"].nunique()
     shown = [end for name in columns for end in (name, f"{name}_half_width")]
     table = pd.DataFrame(list(rows.values()), columns=["dataset", "network", "depth", *shown, "n", "path"])
-    order = {network: at for at, network in enumerate(dict.fromkeys(zip(table["dataset"], table["path"], strict=True)))}
-    table["at"] = [order[network] for network in zip(table["dataset"], table["path"], strict=True)]
+    table["at"] = table.groupby(["dataset", "path"], sort=False).ngroup()  # networks as they first come
     return table.sort_values(["at", "depth"], kind="stable", ignore_index=True).drop(columns="at")
 
 
