@@ -120,6 +120,21 @@ def test_without_any_draw_the_samples_come_as_they_are(lines):
     assert record["counts"] == {"train": 112, "valid": 0, "test": 112}
 
 
+@pytest.mark.parametrize(("kind", "counts"), [("onehot", (30, 25, 20, 15, 12, 10)), ("signs", (60, 40))])
+def test_wrong_labels_are_a_share_of_the_training_samples_alone_and_never_right(lines, kind, counts):
+    prepare_ = lines(counts, "abcdef"[: len(counts)], kind)
+    right = prepare_(valid=20, seed=1)[0]
+    wrong, record = prepare_(valid=20, seed=1, wrong_labels=0.25)
+    changed = wrong["train"]["y"] != right["train"]["y"]
+    assert int(changed.sum()) == round(0.25 * len(changed))
+    assert record["class_counts"]["train"] == torch.bincount(wrong["train"]["y"], minlength=len(counts)).tolist()
+    for split, part in (("train", "x"), ("valid", "x"), ("valid", "y"), ("test", "y")):
+        assert torch.equal(wrong[split][part], right[split][part])
+    others = torch.stack([prepare_(valid=20, seed=s, wrong_labels=0.25)[0]["train"]["y"] for s in range(8)])
+    assert (others.min(0).values < others.max(0).values).any()
+    assert set(wrong["train"]["y"][changed].tolist()) == set(range(len(counts)))
+
+
 def test_labels_stay_with_their_samples(lines):
     prepare_ = lines()
     whole = prepare_()[0]["train"]

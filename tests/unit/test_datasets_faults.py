@@ -194,6 +194,23 @@ def test_a_class_with_one_sample_cannot_be_split(monkeypatch):
     assert prepare("lab", None, Preparation(valid=0.5, classes=("a", "c")), Path())[1]["counts"]["valid"] == 4
 
 
+def test_wrong_labels_that_cannot_be_given_are_refused(monkeypatch):
+    x = torch.randn(5, 2)
+    values, few = (x, torch.randn(5, 1)), (x, torch.tensor([0, 1, 1, 1, 1]))
+    for samples, task, share, match in (
+        (values, Task("values", 1), 0.2, r"is a regression: leave the option 'wrong_labels' out"),
+        (
+            few,
+            Task("onehot", 2, ("a", "b")),
+            0.8,
+            r"wrong_labels: 0.8 leaves no training sample of class 'b'; give less",
+        ),
+    ):
+        raw = Raw(samples, samples, task)
+        monkeypatch.setattr(_prepare.plugins, "load", lambda *_, raw=raw: SimpleNamespace(load=lambda o, root: raw))
+        refused(match, prepare, "lab", None, Preparation(wrong_labels=share, seed=6), Path())
+
+
 # --- on disk
 
 

@@ -125,6 +125,22 @@ def test_learns_classes(name):
     assert found.record["history"][-1]["valid_accuracy"] > 90
 
 
+def test_label_smoothing_is_cross_entropy_with_softer_targets():
+    x, labels = scores()
+    smooth = 0.9 * functional.one_hot(labels, 4).double() + 0.1 / 4
+    loss, targets = loss_of(
+        "cross_entropy", TASK, torch.float64, vars(sgd.Options(loss="cross_entropy", label_smoothing=0.1))
+    )
+    assert loss(x, targets(labels)).item() == pytest.approx(-(smooth * x.log_softmax(1)).sum(1).mean().item())
+    # Two classes are the same in one column as in two, whose scores lie that far apart.
+    one, two = Task("signs", 1, ("a", "b")), Task("onehot", 2, ("a", "b"))
+    found = []
+    for task, column in ((one, x[:, :1]), (two, torch.cat([torch.zeros_like(x[:, :1]), x[:, :1]], 1))):
+        loss, targets = loss_of("cross_entropy", task, torch.float64, {"label_smoothing": 0.2})
+        found.append(loss(column, targets(labels % 2)).item())
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_every_number_that_is_given_counts():
     losses = {
         str(o): [row["train_loss"] for row in fit(["dense outputs"], blobs(), epochs=2, **o).record["history"]]
@@ -133,9 +149,11 @@ def test_every_number_that_is_given_counts():
             {"loss": "pow3_ga", "target_low": -2.0, "target_high": 10.0},
             {"loss": "pow3_ga", "alpha": 0.01},
             {"loss": "pow3_ga", "beta": 0.1},
+            {"loss": "cross_entropy"},
+            {"loss": "cross_entropy", "label_smoothing": 0.1},
         )
     }
-    assert len({tuple(v) for v in losses.values()}) == 4
+    assert len({tuple(v) for v in losses.values()}) == 6
 
 
 # ---------------------------------------------------------------- which takes what
@@ -146,7 +164,8 @@ def test_options_know_which_loss_takes_what():
         loss = CANONICAL.get(name)
         takes = ["target_low", "target_high", *list(inspect.signature(loss.loss).parameters)[2:]] if loss else []
         assert loss is None or len(takes) == 2 + len(loss.numbers)
-        for option in ("target_low", "target_high", "alpha", "beta"):
+        takes += ["label_smoothing"] if name == "cross_entropy" else []
+        for option in ("target_low", "target_high", "alpha", "beta", "label_smoothing"):
             given = {"target_low": 0.1, "target_high": 0.9} if option.startswith("target") else {option: 0.5}
             if option in takes:
                 sgd.Options(loss=name, **given)

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
     "random_state": None,
 }
-OF_CLASSES = ("target_low", "target_high", "alpha", "beta")  # options of losses that are for classes
+OF_CLASSES = ("target_low", "target_high", "alpha", "beta", "label_smoothing")  # options of losses that are for classes
 
 
 class _SGDNetwork(Predictor):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import log
 
 import torch
@@ -26,11 +27,15 @@ def mse(task: Task, dtype: torch.dtype) -> tuple[Loss, Targets]:
     return functional.mse_loss, lambda y: task.targets(y, dtype)
 
 
-def cross_entropy(task: Task, dtype: torch.dtype) -> tuple[Loss, Targets]:
-    """Cross-entropy of the softmax, or of the logistic function where one column stands for two classes."""
+def cross_entropy(task: Task, dtype: torch.dtype, smoothing: float = 0.0) -> tuple[Loss, Targets]:
+    """Cross-entropy of the softmax, or of the logistic function where one column stands for two classes.
+
+    Label smoothing (Szegedy et al. 2016, section 7) shares so much of each target out among all classes.
+    """
     if task.kind == "signs":
-        return functional.binary_cross_entropy_with_logits, lambda y: y.to(dtype)[:, None]
-    return functional.cross_entropy, lambda y: y
+        loss = functional.binary_cross_entropy_with_logits
+        return loss, lambda y: ((1 - smoothing) * y.to(dtype) + smoothing / 2)[:, None]
+    return partial(functional.cross_entropy, label_smoothing=smoothing), lambda y: y
 
 
 def auto(task: Task, dtype: torch.dtype) -> tuple[Loss, Targets]:
@@ -110,8 +115,11 @@ def loss_of(
     dtype
         Floating type of the scores.
     given
-        Of a canonical loss: ``target_low``, ``target_high``, ``alpha``, ``beta``; None leaves its own.
+        Of a canonical loss: ``target_low``, ``target_high``, ``alpha``, ``beta``; None leaves its own. Of
+        ``cross_entropy``: ``label_smoothing``.
     """
+    if name == "cross_entropy":
+        return cross_entropy(task, dtype, (given or {}).get("label_smoothing") or 0.0)
     if name in LOSSES:
         return LOSSES[name](task, dtype)
     own = CANONICAL[name]

@@ -73,6 +73,8 @@ class Options(Bounded):
     """Factor of the output; by itself 0.1 for `exp_ga` and 0.001 for `pow3_ga`."""
     beta: Annotated[float, Ge(0)] | None = None
     """Offset of the output of `pow3_ga`; by itself 0.4."""
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] | None = None
+    """Share of a target that all classes get alike, for `cross_entropy`."""
     patience: Annotated[int, Ge(0)] = 0
     """Epochs without a better validation result after which to stop and go back to the best; 0 is off."""
     augment: tuple[Literal["crop", "flip", "autoaugment", "autoaugment svhn", "cutout"], ...] = ()
@@ -117,7 +119,13 @@ class Options(Bounded):
         }
         low, high = self.target_low, self.target_high
         amplified = ("exp_ga", "pow3_ga")
-        of = {"target_low": outputs, "target_high": outputs, "alpha": amplified, "beta": ("pow3_ga",)}
+        of = {
+            "target_low": outputs,
+            "target_high": outputs,
+            "alpha": amplified,
+            "beta": ("pow3_ga",),
+            "label_smoothing": ("cross_entropy",),
+        }
         for name, losses in of.items():
             if getattr(self, name) is not None and self.loss not in losses:
                 raise LayerwiseError(f"option {name!r} is for loss {' or '.join(losses)}, not for {self.loss}")

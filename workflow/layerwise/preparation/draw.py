@@ -55,3 +55,13 @@ def deal(labels: Tensor, hands: Sequence[Sequence[int]], seed: Sequence[int]) ->
             hand.append(members[start : start + counts[c]])
             start += counts[c]
     return [torch.from_numpy(np.sort(np.concatenate(hand))) for hand in drawn]
+
+
+def mislabelled(labels: Tensor, share: float, classes: int, seed: Sequence[int]) -> Tensor:
+    """Return the labels ``(N,)`` with a share of them, rounded, drawn anew among the other classes."""
+    generator = np.random.default_rng(list(seed))
+    rows = generator.permutation(len(labels))[: round(share * len(labels))]
+    other = generator.integers(1, classes, len(rows))
+    wrong = labels.clone()
+    wrong[rows] = (labels[rows] + torch.from_numpy(other)) % classes
+    return wrong

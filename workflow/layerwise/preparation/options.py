@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from layerwise import plugins
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.options import Bounded, Ge, Le, typed
+from layerwise.options import Bounded, Ge, Le, Lt, typed
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Preparation(Bounded):
     MNIST_10k."""
     test_subset: Annotated[int, Ge(0)] = 0
     """Number of test samples, the same number of each class, drawn by the seed; 0 keeps all."""
+    wrong_labels: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the training samples that get the label of another class, both drawn by the seed. Validation and test
+    samples keep theirs."""
     standardise: Literal["none", "raw", "global", "feature"] = "none"
     """none: x over its full scale (255 for 8-bit images). raw: x as the source has it, such as 0 to 255. global: minus
     one mean, over one standard deviation, of all features together. feature: each feature by its own. Statistics are

@@ -17,7 +17,7 @@ from layerwise.contract import Raw, Task
 from layerwise.errors import LayerwiseError, LayerwiseWarning, nearest
 from layerwise.preparation.check import check, check_raw, check_scaling
 from layerwise.preparation.disk import content
-from layerwise.preparation.draw import deal, equal, proportional
+from layerwise.preparation.draw import deal, equal, mislabelled, proportional
 from layerwise.preparation.measure import Statistics, measure
 from layerwise.preparation.options import Preparation
 
@@ -168,6 +168,17 @@ def _draw(splits: dict[str, Samples], task: Task, preparation: Preparation, wher
         wanted = equal(preparation.test_subset, len(counts))
         _enough(counts, wanted, task, f"{where}: test_subset: {preparation.test_subset}")
         drawn["test"] = _deal(splits["test"], task, [wanted], [preparation.seed, 1])[0]
+    if preparation.wrong_labels:
+        if not task.classifies:
+            raise LayerwiseError(f"{where} is a regression: leave the option 'wrong_labels' out")
+        x, y = drawn["train"]
+        y = mislabelled(y, preparation.wrong_labels, len(task.classes), [preparation.seed, 2])
+        if gone := [task.classes[c] for c, count in enumerate(_counts(y, task)) if not count]:
+            raise LayerwiseError(
+                f"{where}: wrong_labels: {preparation.wrong_labels:g} leaves no training sample of class {gone[0]!r}; "
+                "give less"
+            )
+        drawn["train"] = x, y
     return drawn
 
 
