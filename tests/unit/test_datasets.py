@@ -45,7 +45,8 @@ def lines(monkeypatch):
         y = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
         y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
         x = torch.arange(len(y), dtype=torch.float32)[:, None]
-        raw = Raw((x, y), (x + 1000, y), Task(kind, len(counts), tuple(classes)))
+        task = Task(kind, 1 if kind == "signs" else len(counts), tuple(classes))
+        raw = Raw((x, y), (x + 1000, y), task)
         monkeypatch.setattr(_prepare.plugins, "load", lambda *_: SimpleNamespace(load=lambda options, root: raw))
         return lambda **given: prepare("lines", None, Preparation(**given), Path())
 
