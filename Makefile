@@ -87,6 +87,7 @@ report: known setup ## Snakemake's own report of a study, in report.zip
 bench: known setup ## speed as ratios to named peers, and a study timed from nothing
 	python bench/methods.py
 	python bench/ridge.py
+	python bench/lenses.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
 	python bench/platonic.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
 	python bench/dgl.py --data-root "$${LAYERWISE_DATA_ROOT:-data}"
 	python bench/partitions.py
