@@ -1,7 +1,8 @@
 """Accuracy of a ridge read-out of CIFAR-10 against the number of patches, all from one pass: `python bench/patches.py`.
 
 The filters of the study `cifar10_closed` on its 10,000 images, whose data set `python -m layerwise dataset
-studies/cifar10_closed.yaml cifar10_10k` prepares. The first so many filters of a fit are those that a smaller fit
+studies/cifar10_closed.yaml cifar10_10k` prepares; `--sizes 6 8` shares their number out among sides of 6 and 8 pixels.
+The first so many filters of a fit are those that a smaller fit
 draws. Products of features are summed up over runs of filters, which are forgotten, so that what is summed by then
 gives a point of the curve, and memory is the same at its end as at its beginning.
 """
@@ -12,14 +13,14 @@ import argparse
 import json
 import sys
 import time
-from math import sqrt
+from math import prod, sqrt
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerwise import environment
-from layerwise.contract import Features, Segment, Split
+from layerwise.contract import Dataset, Features, Segment, Split
 from layerwise.maths import dual
 from layerwise.methods import patches
 from layerwise.preparation import disk
@@ -27,9 +28,8 @@ from layerwise.run import machine
 from layerwise.run.source import Through
 
 CPU = torch.device("cpu")
-WORDS = ("conv 6 {} contrast 0.01 mirror", "softshrink 0.25", "crelu", "avgpool 14 stride 13", "fold")
 STRENGTHS = (0.1, 0.03, 0.01, 0.003)
-RUN = 100  # filters
+RUN = 100  # filters of a size
 
 
 def some(split: Split, count: int) -> Split:
@@ -40,6 +40,7 @@ def some(split: Split, count: int) -> Split:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("counts", type=int, nargs="*", default=[500, 2000, 8000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[6])
     parser.add_argument("--data", type=Path, default=Path("results/cifar10_closed/datasets/cifar10_10k"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--valid", type=int, default=5000)
@@ -49,38 +50,55 @@ def main() -> None:
     machine.deterministic(CPU, given.threads)
     machine.keep_freed_memory()
     data = disk.read(given.data)
-    words = (WORDS[0].format(max(given.counts)), *WORDS[1:])
-    features = Features(data.train, data.valid, data.task)
-    fitted = patches.fit(
-        Segment(words, data.train.shape, data.task.outputs), features, patches.Options(), seed=given.seed, device=CPU
-    )
+    of_each = max(given.counts) // len(given.sizes)
+    modules = [filters(data, size, of_each, given.seed) for size in given.sizes]
     parts = [data.train, some(data.valid, given.valid), some(data.test, given.test)]
     print(
-        f"{machine.processor()}, torch {torch.__version__}, {[len(part) for part in parts]} images, seed {given.seed}"
+        f"{machine.processor()}, torch {torch.__version__}, {[len(part) for part in parts]} images, sides of "
+        f"{given.sizes}, seed {given.seed}"
     )
     began = time.process_time()
-    for count, spent, sums in summed(fitted.module, parts, sorted(given.counts)):
+    for count, spent, sums in summed(modules, parts, sorted(given.counts)):
         with machine.metered(CPU) as reading:
             found = point(sums, parts, data.task)
-        said = {"patches": count, "seed": given.seed, **found, **spent, "peak_of_solving_mb": reading["peak_memory_mb"]}
+        said = {
+            "patches": count,
+            "sizes": given.sizes,
+            "seed": given.seed,
+            **found,
+            **spent,
+            "peak_of_solving_mb": reading["peak_memory_mb"],
+        }
         said["cpu_seconds"] = round(time.process_time() - began, 1)
         print(json.dumps(said), flush=True)
         with Path(__file__).with_name("patches.jsonl").open("a") as file:
             file.write(json.dumps(said) + "\n")
 
 
-def summed(module, parts: list[Split], counts: list[int]):
+def filters(data: Dataset, size: int, count: int, seed: int) -> nn.Module:
+    """Return the recipe's filters of one size, drawn from the training images, with means over 2x2 places."""
+    side = data.train.shape[1] - size + 1  # odd, of maps whose middle rows lie in both halves
+    pool = f"avgpool {side // 2 + 1} stride {side // 2}"
+    words = (f"conv {size} {count} contrast 0.01 mirror", "softshrink 0.25", "crelu", pool, "fold")
+    segment = Segment(words, data.train.shape, data.task.outputs)
+    features = Features(data.train, data.valid, data.task)
+    return patches.fit(segment, features, patches.Options(), seed=seed, device=CPU).module
+
+
+def summed(modules: list[nn.Module], parts: list[Split], counts: list[int]):
     """Yield a number of filters and the products of the features of each part with those of the first, up to it."""
     n = len(parts[0])
     sums = [torch.zeros(len(part), n, dtype=torch.float64) for part in parts]
-    whole = Through(parts[0], module, CPU)
-    width = RUN * whole.shape[0] * whole.shape[1] * whole.shape[2] // len(module[0].weight)
-    cuts = [Through(part, module, CPU).runs(width) for part in parts]
+    cuts = []
+    for module in modules:
+        shape = Through(parts[0], module, CPU).shape
+        width = RUN * prod(shape) // len(module[0].weight)
+        cuts.append([Through(part, module, CPU).runs(width) for part in parts])
     done = 0
     for count in counts:
         with machine.metered(CPU) as reading:
             while done < count:
-                train, *others = (next(cut)[1].x.flatten(1) for cut in cuts)
+                train, *others = (next(cut)[1].x.flatten(1) for cut in cuts[done // RUN % len(cuts)])
                 z, mean, scale = dual.standardised(train)
                 z = z.float()
                 dual.add(sums[0], z)
