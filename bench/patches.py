@@ -2,9 +2,9 @@
 
 The filters of the study `cifar10_closed` on its 10,000 images, whose data set `python -m layerwise dataset
 studies/cifar10_closed.yaml cifar10_10k` prepares; `--sizes 6 8` shares their number out among sides of 6 and 8 pixels.
-The first so many filters of a fit are those that a smaller fit
-draws. Products of features are summed up over runs of filters, which are forgotten, so that what is summed by then
-gives a point of the curve, and memory is the same at its end as at its beginning.
+The first so many filters of a fit are those that a smaller fit draws. Products of features are summed up over runs of
+filters, which are forgotten, so that what is summed by then gives a point of the curve, and memory is the same at its
+end as at its beginning. Points gather in `bench/patches.jsonl`, and `--draw FILE` draws them and measures nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ import time
 from math import prod, sqrt
 from pathlib import Path
 
+import pandas as pd
 import torch
+from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor, nn
 
 from layerwise import environment
 from layerwise.contract import Dataset, Features, Segment, Split
+from layerwise.figures import style
+from layerwise.figures._style import COLOURS, DASHES, MARKERS, new
 from layerwise.maths import dual
+from layerwise.maths.intervals import interval
 from layerwise.methods import patches
 from layerwise.preparation import disk
 from layerwise.run import machine
@@ -30,6 +35,7 @@ from layerwise.run.source import Through
 CPU = torch.device("cpu")
 STRENGTHS = (0.1, 0.03, 0.01, 0.003)
 RUN = 100  # filters of a size
+POINTS = Path(__file__).with_name("patches.jsonl")
 
 
 def some(split: Split, count: int) -> Split:
@@ -46,7 +52,10 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=5000)
     parser.add_argument("--test", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--draw", type=Path, help="the figure to write")
     given = parser.parse_args()
+    if given.draw:
+        return draw(given.draw)
     machine.deterministic(CPU, given.threads)
     machine.keep_freed_memory()
     data = disk.read(given.data)
@@ -71,7 +80,7 @@ def main() -> None:
         }
         said["cpu_seconds"] = round(time.process_time() - began, 1)
         print(json.dumps(said), flush=True)
-        with Path(__file__).with_name("patches.jsonl").open("a") as file:
+        with POINTS.open("a") as file:
             file.write(json.dumps(said) + "\n")
 
 
@@ -125,6 +134,25 @@ def point(sums: list[Tensor], parts: list[Split], task) -> dict[str, float]:
             half = 1.96 * sqrt(test * (1 - test) / len(parts[2]))
             best = {"strength": strength, "valid": valid, "test": test, "half_interval": round(half, 4)}
     return best
+
+
+def draw(path: Path) -> None:
+    """Draw accuracy against the number of patches: means over seeds with 95 % intervals, a line a set of sizes."""
+    points = pd.read_json(POINTS, lines=True)
+    points["sizes"] = [" and ".join(f"{size}x{size}" for size in sizes) for sizes in points["sizes"]]
+    with style():
+        figure = new(4.8, 3.2)
+        ax = figure.add_subplot()
+        for i, (sizes, rows) in enumerate(points.groupby("sizes")):
+            found = {count: interval(100 * at["test"]) for count, at in rows.groupby("patches")}
+            means, halves = zip(*found.values(), strict=True)
+            look = {"color": COLOURS["patches"], "marker": MARKERS[i], "ls": DASHES[i]}
+            ax.errorbar(list(found), means, halves, label=f"patches of {sizes} pixels", **look)
+        ax.set(xscale="log", xlabel="patches (log scale)", ylabel="test accuracy, %")
+        ax.xaxis.set(major_locator=FixedLocator(sorted(set(points["patches"]))), minor_locator=NullLocator())
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.legend(loc="lower right")
+        figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
