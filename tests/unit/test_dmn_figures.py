@@ -87,6 +87,27 @@ def test_bars_are_the_means_and_diamonds_the_published_values(dmn):
     assert legend == ["class PCA", "random", "ConvNet", "published", "no layer below the head"]
 
 
+def test_bars_and_curves_show_what_was_fitted_elsewhere(dmn):
+    fits = dmn.fits[dmn.fits["dataset"] == "mnist"]
+    dmn.__dict__["elsewhere"] = fits[fits["path"] != "c4+head"].assign(dataset="cifar100", machine="a GPU")
+    means = {path: dmn.interval("mnist", path, "test_accuracy")[0] for path in ("d6/head", "d4/head", "head")}
+    away = drawn(dmn, "bars").axes[1]
+    assert [bar.get_height() for bar in away.patches][:1] == [means["d6/head"]]
+    assert texts(away) == []
+    published = [line for line in away.get_lines() if line.get_label() == "published"]
+    assert [float(line.get_ydata()[0]) for line in published] == [30.93, 26.14]
+    assert to_rgb(published[0].get_markerfacecolor()) == (1, 1, 1)
+    assert to_hex(published[1].get_markerfacecolor()).upper() == _style.COLOURS["sgd"]  # which was not fitted there
+    assert lines(away)["no layer below the head"].get_ydata()[0] == means["head"]
+    away = drawn(dmn, "curves").axes[1]
+    np.testing.assert_allclose(away.containers[0].lines[0].get_xydata(), [[4, means["d4/head"]]])
+    for name in ("bars", "curves"):
+        module, options = figures.opened(dmn.study.figures[name])
+        told = module.caption(dmn, options)
+        assert "cifar100: fitted elsewhere, on a GPU." in told
+        assert "Not run" not in told
+
+
 def test_bars_of_several_tables_and_without_any(dmn):
     options = bars.Options(
         source="dmn",

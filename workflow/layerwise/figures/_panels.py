@@ -30,12 +30,22 @@ def runs(results: StudyResults, dataset: str) -> bool:
     raise LayerwiseError(f"{dataset!r} is no data set of the study {results.study.name}{nearest(dataset, known)}")
 
 
-def ran(results: StudyResults, networks: Iterable[str]) -> tuple[list[str], str]:
-    """Return, of networks as ``dataset/path``, the data sets that run, and the words of a caption for the others."""
-    datasets = list(dict.fromkeys(n.partition("/")[0] for n in networks))
+def ran(results: StudyResults, networks: Iterable[str], of_fits: bool = False) -> tuple[list[str], str]:
+    """Return, of networks as ``dataset/path``, the data sets that run, and the words of a caption for the others.
+
+    Parameters
+    ----------
+    of_fits
+        The figure needs no more than a table of fits: what was fitted elsewhere is in it too (`measured`).
+    """
+    parts = [n.partition("/")[::2] for n in networks]
+    datasets = list(dict.fromkeys(dataset for dataset, _ in parts))
     there = [d for d in datasets if runs(results, d)]
-    left = [d for d in datasets if d not in there]
-    return there, f" Not run: {', '.join(left)}." if left else ""
+    away = [d for d in datasets if d not in there and of_fits and any(results.runs(*p) for p in parts if p[0] == d)]
+    left = [d for d in datasets if d not in there + away]
+    machines = sorted(set(results.elsewhere.loc[results.elsewhere["dataset"].isin(away), "machine"]))
+    told = f" {', '.join(away)}: fitted elsewhere, on {'; '.join(machines)}." if away else ""
+    return there, told + (f" Not run: {', '.join(left)}." if left else "")
 
 
 def parted(results: StudyResults, network: str) -> tuple[str, str] | None:
@@ -68,11 +78,11 @@ def empty(ax: Axes) -> None:
 
 
 def measured(results: StudyResults, network: str, measure: str) -> tuple[float, float] | None:
-    """Return the mean and half width of ``dataset/path``; None where that data set is left out."""
-    found = parted(results, network)
-    if found is None:
+    """Return the mean and half width of ``dataset/path``; None where it is left out, and was not fitted elsewhere."""
+    dataset, _, path = network.partition("/")
+    if parted(results, network) is None and not results.runs(dataset, path):
         return None
-    mean, half = results.interval(*found, measure)
+    mean, half = results.interval(dataset, path, measure)
     if np.isnan(mean):
         raise LayerwiseError(f"network {network!r} has no {measure}: name another measure, or data with that split")
     return mean, half

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerwise.errors import LayerwiseError, nearest
-from layerwise.figures._panels import Colour, colours, entry, legend, measured, ran, runs
+from layerwise.figures._panels import Colour, colours, entry, legend, measured, ran
 from layerwise.figures._style import new, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
@@ -110,7 +110,7 @@ def _panel(
         if base:
             ax.axhline(base[0], color="#555555", lw=1, ls=(0, (4, 2)), label="no layer below the head", zorder=3)
             ends.append(base[0])
-    here = runs(results, dataset)
+    here = any(results.runs(*bar.network.split("/", 1)) for each in rows.values() for bar in each.values())
     if not here:
         ax.text(0.5, 0.98, "not run", transform=ax.transAxes, ha="center", va="top", color="#777777")
     if ends:
@@ -175,7 +175,9 @@ def caption(results: StudyResults, options: Options) -> str:
     dashed = ", the dashed line the network without a layer below its head" if options.baseline else ""
     items = (options.item,) if isinstance(options.item, str) else options.item
     told = f" Diamonds are the values of {options.source} {', '.join(items)}." if options.source else ""
-    there, out = ran(results, bars(results, options))
+    panels = bars(results, options).values()
+    networks = [bar.network for rows in panels for each in rows.values() for bar in each.values()]
+    there, out = ran(results, networks, of_fits=True)
     return (
         f"{options.measure.replace('_', ' ').capitalize()} of networks by their filters: "
         f"{over_seeds(results, *there)}{dashed}.{told}{out} The axes do not begin at 0. "

@@ -116,7 +116,7 @@ def _ticks(ax: Axes, numbers: list[float]) -> None:
 
 def caption(results: StudyResults, options: Options) -> str:
     named = [n for lines in options.panels.values() for points in lines.values() for n in points.values()]
-    there, out = ran(results, [*named, *options.baseline.values()])
+    there, out = ran(results, [*named, *options.baseline.values()], of_fits=True)
     mark = " Dotted: the optimum that the work gives." if options.marks else ""
     dashed = " Dashed: the network without a layer below its head." if options.baseline else ""
     against = ", ".join(dict.fromkeys(options.x.get(title, title) for title in options.panels))
