@@ -42,7 +42,8 @@ def test_every_plugin_has_a_section_with_all_its_options():
 
 def test_what_all_plugins_of_a_kind_take_is_said_once():
     shared = {section.title: [key.name for key in section.keys] for section in SECTIONS if not section.plugin}
-    assert shared["Data sets"] == ["classes", "subset", "valid", "test_subset", "standardise", "targets", "seed"]
+    options = ["classes", "subset", "valid", "test_subset", "wrong_labels", "standardise", "targets", "seed"]
+    assert shared["Data sets"] == options
     assert shared["Probes"] == ["every"]
     assert shared["Methods"] == shared["Figures"] == []
 
