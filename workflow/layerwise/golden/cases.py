@@ -315,7 +315,6 @@ def _local() -> Iterator[Case]:
         {"rate": "cosine", "epochs": (4,)},
         {"loss": "mse"},
         {"loss": "cross_entropy"},
-        {"loss": "cross_entropy", "label_smoothing": 0.1},
         {"input_dropout": 0.5},
         {"input_dropout": 0.5, "input_dropout_decay": 0.2},
         {"gradient_dropout": 0.5},
