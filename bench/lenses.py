@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import multiprocessing
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from apart import measured
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -94,27 +93,6 @@ def condensed(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
         return torch.from_numpy(np.unique(model.sample_indices_))
 
     return answer
-
-
-def measured(answer: Callable[[], Tensor]) -> tuple[Tensor, float, float]:
-    """Return an answer, its seconds and its memory in MB, in a process with a heap of its own."""
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-
-    def child() -> None:
-        with machine.metered(CPU) as resting:
-            pass
-        start = time.process_time()
-        with machine.metered(CPU) as reading:
-            found = answer()
-        seconds = time.process_time() - start
-        answers.put((found.numpy(), seconds, reading["peak_memory_mb"] - resting["peak_memory_mb"]))
-
-    process = context.Process(target=child)
-    process.start()
-    found, seconds, memory = answers.get()
-    process.join()
-    return torch.from_numpy(found), seconds, memory
 
 
 def main() -> None:

@@ -8,13 +8,12 @@ difference is that of the weights from those of float64, relative.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
+from apart import measured
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
@@ -59,27 +58,6 @@ def peer(features: Features) -> Callable[[], Tensor]:
         return torch.from_numpy(model.coef_) / scale
 
     return fit
-
-
-def measured(fit: Callable[[], Tensor]) -> tuple[Tensor, float, float]:
-    """Return the weights of a fit, its seconds and its memory in MB, in a process with a heap of its own."""
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-
-    def child() -> None:
-        with machine.metered(CPU) as resting:
-            pass
-        start = time.process_time()
-        with machine.metered(CPU) as reading:
-            weights = fit()
-        seconds = time.process_time() - start
-        answers.put((weights.double().numpy(), seconds, reading["peak_memory_mb"] - resting["peak_memory_mb"]))
-
-    process = context.Process(target=child)
-    process.start()
-    weights, seconds, memory = answers.get()
-    process.join()
-    return torch.from_numpy(weights), seconds, memory
 
 
 def main() -> None:
