@@ -124,6 +124,14 @@ def test_gradients_in_input_space_are_those_of_finite_differences():
         torch.testing.assert_close(slope[:, i], (losses(x + step) - losses(x - step)) / 2e-6, rtol=1e-6, atol=1e-8)
 
 
+def test_a_network_that_answers_the_same_everywhere_has_no_arrows(results, monkeypatch, recwarn):
+    monkeypatch.setattr(input_gradients, "gradients", lambda network, x, y, task: torch.zeros_like(x))
+    arrows = input_gradients.draw(results, input_gradients.Options("board", arrows=30)).axes[1]
+    assert not arrows.collections
+    assert [text.get_text() for text in arrows.texts] == ["0 everywhere"]
+    assert not recwarn.list
+
+
 def test_the_points_are_those_that_a_fit_kept(results):
     figure = input_gradients.draw(results, input_gradients.Options("board", arrows=30))
     assert [ax.get_title().split("\n")[1] for ax in figure.axes[::2]] == ["200 points", "100 points"]

@@ -54,8 +54,13 @@ def draw(results: StudyResults, options: Options) -> Figure:
         points, arrows = axes[2 * i : 2 * i + 2]
         points.scatter(kept.x[:, 0], kept.x[:, 1], c=DOTS(kept.y.numpy() % DOTS.N), s=2, linewidths=0, rasterized=True)
         points.set_title(f"{textwrap.fill(label, 30)}\n{len(kept.x):,} points", fontsize=8)
-        arrows.quiver(x[:, 0], x[:, 1], -slope[:, 0], -slope[:, 1], slope.norm(dim=1), cmap="viridis", width=0.004)
-        arrows.set_title(f"downhill in input space\nmean size {slope.norm(dim=1).mean():.3g}", fontsize=8)
+        size = slope.norm(dim=1)
+        arrows.set(xlim=points.get_xlim(), ylim=points.get_ylim())
+        if size.any():
+            arrows.quiver(x[:, 0], x[:, 1], -slope[:, 0], -slope[:, 1], size, cmap="viridis", width=0.004)
+        else:
+            arrows.text(0.5, 0.5, "0 everywhere", transform=arrows.transAxes, ha="center", va="center")
+        arrows.set_title(f"downhill in input space\nmean size {size.mean():.3g}", fontsize=8)
         for ax in (points, arrows):
             ax.set(xticks=[], yticks=[], aspect="equal")
             ax.grid(False)
