@@ -1,4 +1,4 @@
-"""Canonical losses: their gradient is y - t, what they are beside torch's own, and which numbers each takes."""
+"""Losses with targets: their gradients, what they are beside torch's own, and which numbers each takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training import SIGNS, VALUES, blobs, fit, spirals
 
 from layerwise.contract import Features, Split, Task
 from layerwise.errors import LayerwiseError
-from layerwise.gradient.losses import CANONICAL, LOSSES, loss_of
+from layerwise.gradient.losses import LOSSES, TARGETED, loss_of
 from layerwise.methods import sgd
 
 TASK = Task("onehot", 4, tuple("abcd"))
@@ -20,6 +20,7 @@ OUTPUTS = {
     "half_squares": lambda x: x,
     "sigmoid": lambda x: 1 / (1 + (-x).exp()),
     "tanh": lambda x: x.tanh(),
+    "tanh_squares": lambda x: x.tanh(),
     "exp_ga": lambda x, alpha: alpha * x.exp(),
     "pow3_ga": lambda x, alpha, beta: alpha * x**3 + beta,
 }
@@ -56,7 +57,7 @@ def test_the_gradient_is_y_minus_t_over_the_batch(name, given, targets, numbers)
     torch.testing.assert_close(x.grad, (OUTPUTS[name](x.detach(), *numbers) - t) / 7)
 
 
-@pytest.mark.parametrize("name", CANONICAL)
+@pytest.mark.parametrize("name", TARGETED)
 def test_the_loss_is_least_where_the_output_is_the_target(name):
     """So its formula has the right sign, and one sample can be learned."""
     loss, targets = loss_of(name, TASK, torch.float64, {"target_low": 0.25, "target_high": 0.75})
@@ -70,7 +71,7 @@ def test_the_loss_is_least_where_the_output_is_the_target(name):
         return value
 
     optimiser.step(closure)
-    y = OUTPUTS[name](x.detach(), *CANONICAL[name].numbers)
+    y = OUTPUTS[name](x.detach(), *TARGETED[name].numbers)
     torch.testing.assert_close(y, torch.tensor([[0.25, 0.25, 0.75, 0.25]], dtype=torch.float64), atol=1e-4, rtol=0)
 
 
@@ -84,6 +85,7 @@ def test_they_are_what_torch_and_the_thesis_say():
         return loss(x, targets(labels)).item()
 
     assert value("half_squares") == pytest.approx(4 / 2 * functional.mse_loss(x, 2 * onehot - 1).item())
+    assert value("tanh_squares") == pytest.approx(4 / 2 * functional.mse_loss(x.tanh(), 2 * onehot - 1).item())
     each = functional.binary_cross_entropy_with_logits(x, onehot, reduction="none")
     assert value("sigmoid") == pytest.approx(each.sum(1).mean().item())
     twice = functional.binary_cross_entropy_with_logits(2 * x, onehot, reduction="none")
@@ -104,7 +106,7 @@ def test_softmax_is_exp_ga_whose_outputs_are_normalised():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", CANONICAL)
+@pytest.mark.parametrize("name", TARGETED)
 def test_targets_have_the_type_of_the_scores(name, dtype):
     _, targets = loss_of(name, TASK, dtype)
     assert targets(torch.tensor([1])).dtype == dtype
@@ -117,7 +119,7 @@ def test_scores_far_out_are_finite(name):
     assert loss(torch.full((1, 4), -300.0), targets(torch.tensor([0]))).isfinite()
 
 
-@pytest.mark.parametrize("name", CANONICAL)
+@pytest.mark.parametrize("name", TARGETED)
 def test_learns_classes(name):
     rate = {"exp_ga": 0.002, "pow3_ga": 0.002}.get(name, 0.02)
     words = ("dense 12", "relu", "dense outputs")
@@ -160,8 +162,8 @@ def test_every_number_that_is_given_counts():
 
 
 def test_options_know_which_loss_takes_what():
-    for name in [*LOSSES, *CANONICAL]:
-        loss = CANONICAL.get(name)
+    for name in [*LOSSES, *TARGETED]:
+        loss = TARGETED.get(name)
         takes = ["target_low", "target_high", *list(inspect.signature(loss.loss).parameters)[2:]] if loss else []
         assert loss is None or len(takes) == 2 + len(loss.numbers)
         takes += ["label_smoothing"] if name == "cross_entropy" else []
@@ -195,7 +197,7 @@ def test_what_is_refused(given, said):
         sgd.Options(**given)
 
 
-@pytest.mark.parametrize("name", CANONICAL)
+@pytest.mark.parametrize("name", TARGETED)
 def test_they_are_for_classes_of_a_column_each(name):
     two = Features(spirals(40, 0), spirals(20, 1), SIGNS)
     with pytest.raises(LayerwiseError, match=f"loss {name} needs a column for each class.* targets: onehot"):

@@ -248,7 +248,10 @@ def _sgd() -> Iterator[Case]:
         {"loss": "cross_entropy"},
         {"loss": "cross_entropy", "label_smoothing": 0.1},
         {"init": "glorot"},
-        *({"loss": loss, "lr": 0.0005} for loss in ("half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga")),
+        *(
+            {"loss": loss, "lr": 0.0005}
+            for loss in ("half_squares", "sigmoid", "tanh", "tanh_squares", "exp_ga", "pow3_ga")
+        ),
         {"loss": "exp_ga", "lr": 0.0005, "target_low": 0.5, "target_high": 3.0, "alpha": 0.5},
         {"loss": "pow3_ga", "lr": 0.0005, "target_low": -2.0, "target_high": 8.0, "alpha": 0.01, "beta": 0.1},
         {"augment": ("crop", "flip", "cutout")},

@@ -1,8 +1,8 @@
-"""Losses by name. Another one is a function and an entry of `LOSSES`, or for canonical ones of `CANONICAL`.
+"""Losses by name. Another one is a function and an entry of `LOSSES`, or of `TARGETED` where it has targets of its own.
 
-A canonical loss makes an output y of each score x, has a target t for it, and its gradient at the scores is ``y - t``
-(thesis section 4.3). That gradient is bounded where y is. Gradient amplification (thesis chapter 4) takes a y without
-bounds, and targets that lie further apart than 0 and 1.
+A loss with targets makes an output y of each score x, and has a target t for it. Canonical ones have the gradient
+``y - t`` at the scores (thesis section 4.3), which is bounded where y is. Gradient amplification (thesis chapter 4)
+takes a y without bounds, and targets that lie further apart than 0 and 1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def auto(task: Task, dtype: torch.dtype) -> tuple[Loss, Targets]:
 
 LOSSES = {"auto": auto, "cross_entropy": cross_entropy, "mse": mse}
 
-# ---------------------------------------------------------------- canonical losses
+# ---------------------------------------------------------------- losses with targets, canonical but for tanh_squares
 
 
 def half_squares(x: Tensor, t: Tensor) -> Tensor:
@@ -63,6 +63,11 @@ def tanh(x: Tensor, t: Tensor) -> Tensor:
     return functional.softplus(2 * x) - (1 + t) * x
 
 
+def tanh_squares(x: Tensor, t: Tensor) -> Tensor:
+    """Return ``(tanh x - t)^2 / 2``; y is tanh x, and the gradient ``(y - t) (1 - y^2)``."""
+    return (x.tanh() - t).square() / 2
+
+
 def exp_ga(x: Tensor, t: Tensor, alpha: float) -> Tensor:
     """Return the sparse cross-entropy ``y - t log y`` (thesis section 4.6); y is alpha exp(x)."""
     return alpha * x.exp() - t * (x + log(alpha))
@@ -74,8 +79,8 @@ def pow3_ga(x: Tensor, t: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Canonical:
-    """A canonical loss, and its numbers where a study gives none.
+class Targeted:
+    """A loss with targets, and its numbers where a study gives none.
 
     Parameters
     ----------
@@ -94,12 +99,13 @@ class Canonical:
 
 
 # Targets and numbers of exp_ga and pow3_ga as in thesis sections 4.5 and 4.7, targets of half_squares as in table 4.2.
-CANONICAL = {
-    "half_squares": Canonical(half_squares, -1, 1),
-    "sigmoid": Canonical(sigmoid, 0, 1),
-    "tanh": Canonical(tanh, -1, 1),
-    "exp_ga": Canonical(exp_ga, 0, 16, (0.1,)),
-    "pow3_ga": Canonical(pow3_ga, 0, 10, (0.001, 0.4)),
+TARGETED = {
+    "half_squares": Targeted(half_squares, -1, 1),
+    "sigmoid": Targeted(sigmoid, 0, 1),
+    "tanh": Targeted(tanh, -1, 1),
+    "tanh_squares": Targeted(tanh_squares, -1, 1),
+    "exp_ga": Targeted(exp_ga, 0, 16, (0.1,)),
+    "pow3_ga": Targeted(pow3_ga, 0, 10, (0.001, 0.4)),
 }
 
 
@@ -111,18 +117,18 @@ def loss_of(
     Parameters
     ----------
     name
-        A key of `LOSSES` or of `CANONICAL`; the latter are for classes of a column each.
+        A key of `LOSSES` or of `TARGETED`; the latter are for classes of a column each.
     dtype
         Floating type of the scores.
     given
-        Of a canonical loss: ``target_low``, ``target_high``, ``alpha``, ``beta``; None leaves its own. Of
+        Of a loss with targets: ``target_low``, ``target_high``, ``alpha``, ``beta``; None leaves its own. Of
         ``cross_entropy``: ``label_smoothing``.
     """
     if name == "cross_entropy":
         return cross_entropy(task, dtype, (given or {}).get("label_smoothing") or 0.0)
     if name in LOSSES:
         return LOSSES[name](task, dtype)
-    own = CANONICAL[name]
+    own = TARGETED[name]
     chosen = {key: value for key, value in (given or {}).items() if value is not None}
     low, high = chosen.get("target_low", own.low), chosen.get("target_high", own.high)
     numbers = [chosen.get(key, value) for key, value in zip(("alpha", "beta"), own.numbers, strict=False)]

@@ -23,7 +23,7 @@ from layerwise.gradient.augment import Augmented
 from layerwise.gradient.batches import batch_sizes, normalises
 from layerwise.gradient.exchange import Exchange, Worker, parts, seed_of
 from layerwise.gradient.loop import Training, kept_generators, random_state
-from layerwise.gradient.losses import CANONICAL, loss_of
+from layerwise.gradient.losses import TARGETED, loss_of
 from layerwise.gradient.optimisers import optimizer
 from layerwise.gradient.schedules import scheduled
 from layerwise.gradient.validation import Scored, validation
@@ -61,12 +61,14 @@ class Options(Bounded):
     """Epochs after which the schedule `multistep` reduces the learning rate."""
     gamma: Annotated[float, Gt(0), Le(1)] = 0.1
     """Factor of one reduction of the learning rate."""
-    loss: Literal["auto", "cross_entropy", "mse", "half_squares", "sigmoid", "tanh", "exp_ga", "pow3_ga"] = "auto"
+    loss: Literal[
+        "auto", "cross_entropy", "mse", "half_squares", "sigmoid", "tanh", "tanh_squares", "exp_ga", "pow3_ga"
+    ] = "auto"
     """Loss: `auto` is cross-entropy (logistic, where two classes are one column) for classes, mse for values. The
     gradient of the others at the scores x is y - t: `half_squares` has the output y = x, `sigmoid` and `tanh` theirs,
-    `exp_ga` alpha exp(x), `pow3_ga` alpha x^3 + beta."""
+    `exp_ga` alpha exp(x), `pow3_ga` alpha x^3 + beta. `tanh_squares` is the squared error of tanh(x)."""
     target_low: float | None = None
-    """Target t of the columns of the other classes; by itself 0, but -1 for `half_squares` and `tanh`."""
+    """Target t of the columns of the other classes; by itself 0, but -1 for `half_squares` and the two of tanh."""
     target_high: float | None = None
     """Target t of the column of a sample's own class; by itself 1, but 16 for `exp_ga` and 10 for `pow3_ga`."""
     alpha: Annotated[float, Gt(0)] | None = None
@@ -114,6 +116,7 @@ class Options(Bounded):
             "half_squares": (-inf, inf),
             "sigmoid": (0, 1),
             "tanh": (-1, 1),
+            "tanh_squares": (-1, 1),
             "exp_ga": (0, inf),
             "pow3_ga": (-inf, inf),
         }
@@ -282,7 +285,7 @@ def _check(segment: Segment, features: Features, options: Options) -> None:
         raise LayerwiseError(
             f"method 'sgd': loss {options.loss} is for classes; this data set has values: choose mse or auto"
         )
-    if options.loss in CANONICAL and features.task.kind == "signs":
+    if options.loss in TARGETED and features.task.kind == "signs":
         raise LayerwiseError(
             f"method 'sgd': loss {options.loss} needs a column for each class, and here one stands for both: set "
             "targets: onehot in the data set, or choose another loss"
