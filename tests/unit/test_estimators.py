@@ -47,8 +47,8 @@ OWN_DEFAULTS = {  # a notebook's data are small, as they come, and nobody has ch
     PlatonicRegressor: {"solver": "ridge", "alpha": 0.1},
     DGLRegressor: {"noise": 0.1, "lr": 0.003},
 }
-# Few steps suffice for the small problems of the checks. A read-out that gives classes or values without error takes the
-# least strength, 1e-10, at which weights and repeated samples are the same to six digits; checks want seven.
+# Few steps suffice for the small problems of the checks. A read-out that gives classes or values without error takes
+# the least strength, 1e-10, at which weights and repeated samples are the same to six digits; checks want seven.
 QUICK = {
     "RidgeReadoutClassifier": {"strengths": (1e-4, 1e-2, 1.0)},
     "RidgeReadoutRegressor": {"strengths": (1e-4, 1e-2, 1.0)},

@@ -99,8 +99,8 @@ def test_shards_find_what_the_whole_finds(two, name):
         shared, told = each[name]
         assert shared.keys() == weights.keys()
         for key in weights:
-            # Products of float32, which `select: valid` and `form: iterative` take, round at a thousandth of the largest
-            # weight.
+            # Products of float32, which `select: valid` and `form: iterative` take, round at a thousandth of the
+            # largest weight.
             rounded = name in ("ridge valid", "ridge iterative")
             torch.testing.assert_close(shared[key], weights[key], rtol=1e-4, atol=1e-4 if rounded else 1e-5)
         if name in ("dmn", "pca"):

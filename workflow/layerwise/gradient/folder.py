@@ -92,8 +92,8 @@ class Folder:
         while file not in _names(self.path):
             time.sleep(POLL)
         with safe_open(self.path / file, framework="pt") as opened:
-            # Copied out of the file, where they lie as it comes: some processors' products of matrices that do not begin
-            # at a multiple of 64 bytes are rounded otherwise.
+            # Copied out of the file, where they lie as it comes: some processors round products of matrices that do
+            # not begin at a multiple of 64 bytes otherwise.
             tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118  (no mapping)
             notes = opened.metadata()
         (self.path / file).unlink()
