@@ -13,7 +13,7 @@ import torch
 from layerwise import environment
 from layerwise.__main__ import main
 from layerwise.results.study_results import StudyResults
-from layerwise.run import loading, probe
+from layerwise.run import loading, machine, probe
 from layerwise.run import node as nodes
 from layerwise.study import file as study_file
 from layerwise.study import trie
@@ -79,6 +79,7 @@ def fitted(folder: Path, study: str, raw: dict) -> Path:
         patch.chdir(folder)
         plan = study_file.load(f"{study}.json")
         cpu = torch.device("cpu")
+        machine.deterministic(cpu, 1)  # whatever a test before made of it: some tests fit this again
         for dataset in plan.networks:
             loading.prepare_dataset(plan, dataset, folder)
         data = {dataset: loading.read_dataset(plan, dataset) for dataset in plan.networks}
