@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Cluster
 from loopback import processes, said
 
-from conftest import Cluster
 from places import whole
 
 NODE = "results/tiny/networks/digits/seed0/mlp/node.json"

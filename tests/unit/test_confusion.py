@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import fitted
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import nn
 
-from conftest import fitted
 from layerwise.contract import Dataset, Split, Task
 from layerwise.errors import LayerwiseError
 from layerwise.figures import confusion as figure

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import fitted
 from tinydmn import drawn, lines, texts
 
-from conftest import fitted
 from layerwise.figures import monitor
 from layerwise.maths import kernels
 from layerwise.probes import kernel_agreement

@@ -7,11 +7,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import fitted
 from tinydmn import drawn, lines, texts
 from torch import nn
 from training import CPU, blobs, fit, same
 
-from conftest import fitted
 from layerwise import figures
 from layerwise.contract import Hooks
 from layerwise.errors import LayerwiseError

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import fitted
 from tinydmn import lines
 
-from conftest import fitted
 from layerwise.contract import Task
 from layerwise.errors import LayerwiseError
 from layerwise.figures import input_gradients, lens, planes, pure_cells, unit_classes

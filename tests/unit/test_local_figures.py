@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import fitted
 from matplotlib.text import Text
 
-from conftest import fitted
 from layerwise import figures
 from layerwise.errors import LayerwiseError
 from layerwise.figures import accuracy_memory, blocks, partition_epochs

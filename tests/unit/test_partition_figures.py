@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import fitted
 from matplotlib.patches import Rectangle
 
-from conftest import fitted
 from layerwise import figures
 from layerwise.contract import Features, Segment, Split, Task
 from layerwise.errors import LayerwiseError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from conftest import fitted
+
 from layerwise import figures
 from layerwise.errors import LayerwiseError
 from layerwise.figures import augmented, layer_errors
