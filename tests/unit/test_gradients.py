@@ -244,7 +244,7 @@ def test_the_study_answers_for_all_of_chapter_4(monkeypatch):
     assert chapter == set(study.published["thesis"])
     items = works.mapping(study.published)
     for value in works.answered(study.published):
-        entry = next((e for e in study.verdicts if works.matched(e, value) is not None), {})
+        entry = works.entry_on(study.verdicts, value)
         assert works.networks(entry, value, items)[0] or entry["reason"], value
     settings = {(v.row, v.metric): v.value for v in works.values() if v.source == "thesis" and v.kind == "setting"}
     for row, cells in items["thesis", "table4.2"].rows.items():

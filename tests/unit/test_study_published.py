@@ -286,7 +286,7 @@ def test_verdicts_and_published_rows_are_those_of_the_fits_beside_them(name, tmp
     values = works.answered(results.study.published)
     assert len(said) == len(shipped) == len(values) + 1
     for value, again, line in zip(values, said[1:], shipped[1:], strict=True):
-        entry = next((e for e in results.study.verdicts if works.matched(e, value) is not None), {})
+        entry = works.entry_on(results.study.verdicts, value)
         if "probe" not in entry:
             assert again == line
             continue

@@ -88,7 +88,7 @@ def _row(
     counted: pd.DataFrame,
     probed: Probed | None,
 ) -> dict[str, Any]:
-    entry = next((e for e in study.verdicts if works.matched(e, v) is not None), {})
+    entry = works.entry_on(study.verdicts, v)
     said = {"source": v.source, "item": v.item, "row": v.row, "metric": v.metric, "published": v.value}
     networks, measure = works.networks(entry, v, items)
     if measure in counted.columns and set(networks) <= set(counted["dataset"] + "/" + counted["path"]):

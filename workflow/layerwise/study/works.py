@@ -113,6 +113,11 @@ def matched(entry: dict[str, Any], value: Value) -> dict[str, str] | None:
     return filled
 
 
+def entry_on(verdicts: Iterable[dict[str, Any]], value: Value) -> dict[str, Any]:
+    """Return the entry that applies to a value, the first that is on it; an empty one where none is."""
+    return next((entry for entry in verdicts if matched(entry, value) is not None), {})
+
+
 def measured_by(entry: dict[str, Any]) -> list[str]:
     """Return the networks, as dataset/path, that a verdict names of its own."""
     if "networks" in entry:
