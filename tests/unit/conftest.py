@@ -124,3 +124,24 @@ def dmn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dmn(dmn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     monkeypatch.chdir(dmn_folder)
     return StudyResults(study_file.load("tinydmn.json"))
+
+
+EXCHANGED = {
+    "name": "tinysent",
+    "title": "Tiny exchange",
+    "seeds": 2,
+    "datasets": {"digits": {"source": "digits", "subset": 60, "test_subset": 50, "valid": 20}},
+    "segments": {
+        name: {"method": "sgd", "layers": ["dense outputs"], "epochs": 4, "batch": 20, "lr": 0.1, "exchange": words}
+        for name, words in {"whole": "float32", "bins": "fixed 4", "none": "none"}.items()
+    },
+    "networks": {"digits": {"whole": "float32", "bins": "4 bits", "none": "nothing sent"}},
+    "tables": {"exchange": {"baseline": "digits/whole"}},
+}
+
+
+@pytest.fixture
+def exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    """Results of a tiny study whose networks send their weights."""
+    monkeypatch.chdir(fitted(tmp_path, "tinysent", EXCHANGED))
+    return StudyResults(study_file.load("tinysent.json"))

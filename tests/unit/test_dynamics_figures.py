@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from tinydmn import drawn, lines, texts
 
+from layerwise.errors import LayerwiseError
 from layerwise.figures import eigenvalues, fluctuations, training_curves
+from layerwise.tables import epochs
 
 # ---------------------------------------------------------------- training
 
@@ -134,3 +136,31 @@ def test_histories_are_what_the_fits_recorded(dmn):
     np.testing.assert_allclose(by_second["d4"].get_xdata(), np.mean(seconds, axis=0))
     np.testing.assert_allclose(by_second["d4"].get_ydata(), by_epoch["d4"].get_ydata())
     assert texts(drawn(dmn, "left").axes[0]) == ["not run"]
+
+
+def test_the_first_epoch_that_reaches_an_accuracy_where_all_seeds_do(dmn):
+    paths = ("d4/head", "c4+head", "deep")
+    told = {
+        path: [
+            [row["valid_accuracy"] for row in r["record"]["history"]]
+            for n, r in dmn.records.items()
+            if (n.dataset, n.path) == ("mnist", path)
+        ]
+        for path in paths
+    }
+    every = sorted({accuracy for runs in told.values() for run in runs for accuracy in run if accuracy > 0})
+    reach = (every[0], every[len(every) // 2], every[-1], 100.0)
+    table = epochs.make(dmn, epochs.Options("mnist", reach, paths)).set_index("network")
+    for path, runs in told.items():
+        row = table.loc[dmn.networks("mnist", (path,))[path]]
+        assert (row["best"], row["n"]) == (np.mean([max(run) for run in runs]), 2)
+        assert row["best_epoch"] == np.mean([run.index(max(run)) + 1 for run in runs])
+        for accuracy in reach:
+            first = [next((i for i, a in enumerate(run, 1) if a >= accuracy), None) for run in runs]
+            assert row[f"seeds_{accuracy:g}"] == 2 - first.count(None)
+            np.testing.assert_equal(row[f"to_{accuracy:g}"], np.nan if None in first else np.mean(first))
+    assert len(epochs.make(dmn, epochs.Options("cifar100", reach, ("d4/head",)))) == 0
+    with pytest.raises(LayerwiseError, match="mnist/d4/ridge has no valid_accuracy by epoch: name networks that are"):
+        epochs.make(dmn, epochs.Options("mnist", reach, ("d4/ridge",)))
+    with pytest.raises(LayerwiseError, match="'reach' has 101"):
+        epochs.Options("mnist", (101.0,), paths)

@@ -17,6 +17,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop
 from layerwise.layers import build as layers
 from layerwise.methods import sgd
+from layerwise.tables import exchange
 
 WORDS = ("dense 12", "tanh", "dense outputs")
 SHORT = {"epochs": 3, "batch": 10, "lr": 0.1}
@@ -188,3 +189,22 @@ def test_processes_that_share_the_workers_have_the_bytes_of_one(tmp_path, words)
     for rank in range(2):
         shared = load_file(tmp_path / f"{rank}.safetensors")
         assert all(torch.equal(shared[k], v) for k, v in alone.module.state_dict().items())
+
+
+def test_the_table_holds_networks_against_the_one_that_sends_all_seed_by_seed(exchanged):
+    table = exchange.make(exchanged, exchange.Options("digits/whole")).set_index("network")
+    assert list(table.index) == ["float32", "4 bits"]  # what sends nothing has no row
+    fits = exchanged.fits.set_index(["path", "seed"])
+    whole, bins_ = fits.loc["whole"], fits.loc["bins"]
+    row = table.loc["4 bits"]
+    assert row["bits"] == bins_["bits_raw"].mean() < 6  # biases are sent as they are
+    assert row["bits_sent"] == bins_["bits_sent"].mean() != row["bits"]
+    assert row["compression"] == bins_["compression_sent"].mean()
+    assert row["better_by"] == (bins_["test_accuracy"] - whole["test_accuracy"]).mean()
+    assert row["fewer_epochs"] == (100 * (1 - bins_["epochs_to_best"] / whole["epochs_to_best"])).mean()
+    assert row["reduction"] == (whole["bits_sent_to_best"] / bins_["bits_sent_to_best"]).mean() > 1
+    assert table.loc["float32", ["bits", "compression", "better_by", "fewer_epochs", "reduction"]].tolist() == [
+        32, 1, 0, 0, 1,
+    ]  # fmt: skip
+    with pytest.raises(LayerwiseError, match="digits/none has no bits_sent: name a network of the method sgd"):
+        exchange.make(exchanged, exchange.Options("digits/none"))

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from layerwise.figures._panels import empty, ladder, legend, line, over, parted, ran, title
 from layerwise.figures._style import grid, over_seeds, provenance
-from layerwise.figures.histories import history
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
 
@@ -35,7 +34,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
             empty(ax)
         else:
             for column, colour in zip(columns, ladder(len(columns)), strict=True):
-                told = over(history(results, *found, column), "epoch", column, logarithmic)
+                told = over(results.history(*found, column), "epoch", column, logarithmic)
                 line(ax, told, column.replace("_", " "), colour)
         if logarithmic and found:
             ax.set_yscale("log")

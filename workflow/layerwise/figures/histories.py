@@ -6,17 +6,14 @@ At which budget does a trained ConvNet pass filters in closed form under a train
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, entry, legend, over, ran, runs
 from layerwise.figures._style import decimal_ticks, looks, new, over_seeds, provenance
 from layerwise.options import Bounded, MinLen
 from layerwise.results.study_results import StudyResults
-from layerwise.study.trie import Node
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     values = results.measure(options.dataset) == "mse"
     measure = options.measure if options.measure != "valid" else "valid_mse" if values else "valid_accuracy"
     for path, label in networks.items():
-        table = history(results, options.dataset, path, measure)
+        table = results.history(options.dataset, path, measure)
         told = over(table, "epoch", measure)
         x = told.index if options.x == "epochs" else table.groupby("epoch")["seconds"].mean()[told.index]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes, "ms": 3.5}
@@ -62,28 +59,6 @@ def draw(results: StudyResults, options: Options) -> Figure:
     ax.set_ylabel(names.get(measure, "validation accuracy, %"))
     legend([ax], handlelength=3.4)
     return figure
-
-
-def history(results: StudyResults, dataset: str, path: str, measure: str) -> pd.DataFrame:
-    """Return seed, epoch, seconds so far and the measure of a network, a row an epoch and seed.
-
-    The seconds of the last fit are spread evenly over its epochs.
-    """
-    rows: list[dict[str, Any]] = []
-    for seed in results.study.seeds_of(dataset):
-        node = Node(results.study.name, dataset, seed, path)
-        *before, own = (results.records[n] for n in node.lineage)
-        told = own["record"].get("history", [])
-        if not told or measure not in told[0]:
-            raise LayerwiseError(
-                f"figure histories: {dataset}/{path} has no {measure} by epoch: name networks that are trained by "
-                "gradient, on data with a validation split"
-            )
-        start = sum(record["seconds"] for record in before)
-        for i, row in enumerate(told, 1):
-            seconds = start + own["seconds"] * i / len(told)
-            rows.append({"seed": seed, "epoch": row["epoch"], "seconds": seconds, measure: row[measure]})
-    return pd.DataFrame(rows)
 
 
 def caption(results: StudyResults, options: Options) -> str:

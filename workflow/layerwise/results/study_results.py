@@ -59,6 +59,31 @@ class StudyResults:
             )
         return records
 
+    def history(self, dataset: str, path: str, measure: str) -> pd.DataFrame:
+        """Return seed, epoch, seconds so far and a measure of a network's training, a row an epoch and seed.
+
+        The seconds of the last fit are spread evenly over its epochs.
+
+        Raises
+        ------
+        LayerwiseError
+            For a network that has no such measure by epoch.
+        """
+        rows: list[dict[str, Any]] = []
+        for seed in self.study.seeds_of(dataset):
+            *before, own = (self.records[n] for n in Node(self.study.name, dataset, seed, path).lineage)
+            told = own["record"].get("history", [])
+            if not told or measure not in told[0]:
+                raise LayerwiseError(
+                    f"{dataset}/{path} has no {measure} by epoch: name networks that are trained by gradient, on data "
+                    "with a validation split"
+                )
+            start = sum(record["seconds"] for record in before)
+            for i, row in enumerate(told, 1):
+                seconds = start + own["seconds"] * i / len(told)
+                rows.append({"seed": seed, "epoch": row["epoch"], "seconds": seconds, measure: row[measure]})
+        return pd.DataFrame(rows)
+
     @functools.cached_property
     def elsewhere(self) -> pd.DataFrame:
         """Fits of data sets that are left out here, from another machine; none of networks asked otherwise by now."""
