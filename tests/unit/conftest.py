@@ -136,12 +136,23 @@ EXCHANGED = {
         for name, words in {"whole": "float32", "bins": "fixed 4", "none": "none"}.items()
     },
     "networks": {"digits": {"whole": "float32", "bins": "4 bits", "none": "nothing sent"}},
+    "probes": {"coding": {"networks": ["digits/whole"], "coders": ["float32", "fixed 2", "fixed 6", "top 0.5"]}},
     "tables": {"exchange": {"baseline": "digits/whole"}},
+    "figures": {
+        "rates": {},
+        "seeds": {"panels": {"a": {"float32": "digits/whole", "4": "digits/bins"}}, "measures": ["epochs_to_best"]},
+        "by_epoch": {"networks": ["digits/bins"], "columns": [["bits_raw", "bits_sent"], ["gradient_1"]]},
+    },
 }
 
 
+@pytest.fixture(scope="session")
+def exchanged_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a tiny study ran whose networks send their weights."""
+    return fitted(tmp_path_factory.mktemp("tinysent"), "tinysent", EXCHANGED)
+
+
 @pytest.fixture
-def exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
-    """Results of a tiny study whose networks send their weights."""
-    monkeypatch.chdir(fitted(tmp_path, "tinysent", EXCHANGED))
+def exchanged(exchanged_folder: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    monkeypatch.chdir(exchanged_folder)
     return StudyResults(study_file.load("tinysent.json"))

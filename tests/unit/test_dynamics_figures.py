@@ -8,7 +8,7 @@ import pytest
 from tinydmn import drawn, lines, texts
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures import eigenvalues, fluctuations, training_curves
+from layerwise.figures import eigenvalues, fluctuations, rates, training_curves
 from layerwise.tables import epochs
 
 # ---------------------------------------------------------------- training
@@ -164,3 +164,37 @@ def test_the_first_epoch_that_reaches_an_accuracy_where_all_seeds_do(dmn):
         epochs.make(dmn, epochs.Options("mnist", reach, ("d4/ridge",)))
     with pytest.raises(LayerwiseError, match="'reach' has 101"):
         epochs.Options("mnist", (101.0,), paths)
+
+
+# ---------------------------------------------------------------- exchanged weights
+
+
+def test_bits_against_error_are_what_the_probe_saw(exchanged):
+    ax = drawn(exchanged, "rates").axes[0]
+    table = exchanged.probe("coding")
+    told = table.assign(error=100 - table["test_accuracy"]).groupby("coder")[["bits_sent", "error"]].mean()
+    series = {c.get_label(): c for c in ax.containers}
+    assert list(series) == ["float32", "fixed", "top"]
+    own = told.loc[["fixed 2", "fixed 6"]].sort_values("bits_sent")
+    line, _, (bars,) = series["fixed"]
+    np.testing.assert_allclose(line.get_xydata(), own.to_numpy())
+    for (low, high), (bits, mean) in zip(bars.get_segments(), line.get_xydata(), strict=True):
+        assert low[0] == high[0] == bits
+        assert low[1] <= mean <= high[1]
+    assert (ax.get_ylabel(), ax.get_yscale(), ax.get_xscale()) == ("test error, % (log scale)", "log", "log")
+    plain = rates.draw(exchanged, rates.Options(measure="bits_raw"))
+    assert plain.axes[0].get_ylabel() == "bits raw (log scale)"
+
+
+def test_a_dot_is_a_seed_and_a_line_by_epoch_the_mean_over_them(exchanged):
+    ax = drawn(exchanged, "seeds").axes[0]
+    values = [exchanged.values("digits", path, "epochs_to_best") for path in ("whole", "bins")]
+    dots = [line.get_ydata() for line in ax.get_lines() if line.get_label() == "a seed"]
+    np.testing.assert_allclose(dots, [v.to_numpy() for v in values])
+    np.testing.assert_allclose(lines(ax)["mean"].get_ydata(), [v.mean() for v in values])
+    np.testing.assert_allclose(lines(ax)["median"].get_ydata(), [v.median() for v in values])
+    bits, gradient = drawn(exchanged, "by_epoch").axes
+    for column in ("bits_raw", "bits_sent"):
+        expected = exchanged.history("digits", "bins", column).groupby("epoch")[column].mean()
+        np.testing.assert_allclose(lines(bits)[column.replace("_", " ")].get_ydata(), expected)
+    assert [panel.get_yscale() for panel in (bits, gradient)] == ["linear", "log"]

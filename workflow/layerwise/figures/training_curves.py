@@ -27,6 +27,8 @@ NAMES = {
     "product": "largest singular value of the\nproduct with all layers above",
     "mean_squared": "squared sum over the inputs,\nover their number",
     "variance": "variance over the inputs",
+    **{f"entropy_{m}": f"entropy in {2**m:,} bins, bits" for m in (4, 6, 8, 10)},
+    **{f"entropy_4_of_{p}": f"entropy in 16 bins, bits,\nof {p} % of the weights" for p in (3, 30)},
 }
 POINTS = 200  # at most, of a smoothed curve
 DECADES = ("change", "distance", "product", "mean_squared")  # what spans them has a logarithmic axis
@@ -54,7 +56,7 @@ def draw(results: StudyResults, options: Options) -> Figure:
     networks = looked_at(results, options.probe, options.networks)
     table = probed(results, options.probe, ("step", "layer", *options.columns), "training_curves")
     whole = len(options.columns) > 1  # networks are rows, and columns columns
-    across = len(options.columns) if whole else 2 if len(networks) == 4 else 3
+    across = len(options.columns) if whole and len(networks) > 1 else 2 if len(networks) == 4 else 3
     figure, axes = grid(len(networks) * len(options.columns), across, 3.0, 2.7)
     figure.set_figwidth(figure.get_figwidth() + 1.4)
     places = ((network, column) for network in networks for column in options.columns)
