@@ -28,6 +28,8 @@ MODELS = {  # library, name, shape: number of blocks, the head's among them
     ("torchvision", "resnet18", (3, 32, 32)): 10,
     ("torchvision", "googlenet", (3, 64, 64)): 13,
     ("torchvision", "vit_b_16", (3, 32, 32)): 14,
+    ("layerwise.layers.pyramidnet", "pyramidnet56", (3, 32, 32)): 29,
+    ("layerwise.layers.pyramidnet", "pyramidnet56", (1, 28, 28)): 29,
     ("timm", "mobilevitv2_100", (3, 32, 32)): 11,
     ("timm", "resnet18", (3, 32, 32)): 10,
 }
