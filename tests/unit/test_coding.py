@@ -135,6 +135,14 @@ def test_every_coder_sends_what_comes_back(words, shape):
     assert torch.equal(own.decode(own.encode(torch.zeros(w.shape), 0.0).data, w.shape), torch.zeros(w.shape).double())
 
 
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("size", [1e-44, 1e-40, 1e-30])
+def test_the_smallest_numbers_come_back_as_numbers(words, size):
+    w = (weights(4, 3).double() * size).float()
+    back = coder(words).decode(coder(words).encode(w, 0.0).data, w.shape)
+    assert back.isfinite().all()
+
+
 def test_a_peer_keeps_the_largest_or_the_rank():
     w = weights(60, 40)
     kept = coder("top 0.25").decode(coder("top 0.25").encode(w, 0).data, w.shape)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from tinydmn import drawn, lines, texts
 
 from layerwise.errors import LayerwiseError
-from layerwise.figures import eigenvalues, fluctuations, rates, training_curves
+from layerwise.figures import eigenvalues, fluctuations, histories, rates, training_curves
 from layerwise.tables import epochs
+from layerwise.tables import rates as rates_table
 
 # ---------------------------------------------------------------- training
 
@@ -138,6 +141,17 @@ def test_histories_are_what_the_fits_recorded(dmn):
     assert texts(drawn(dmn, "left").axes[0]) == ["not run"]
 
 
+@pytest.mark.parametrize(("least", "scale"), [(0.5, "log"), (-9.0, "linear")])
+def test_a_loss_that_falls_below_0_is_drawn(dmn, monkeypatch, least, scale):
+    told = pd.DataFrame({"seed": 0, "epoch": [1, 2, 3], "seconds": [1.0, 2.0, 3.0], "train_loss": [2.0, 1.0, least]})
+    monkeypatch.setattr(dmn, "history", lambda *_: told)
+    ax = histories.draw(dmn, histories.Options("mnist", ("c4+head",), measure="train_loss")).axes[0]
+    (line,) = lines(ax).values()
+    np.testing.assert_allclose(line.get_ydata(), told["train_loss"])
+    assert ax.get_yscale() == scale
+    assert ax.get_ylabel() == "training loss" + (" (log scale)" if scale == "log" else "")
+
+
 def test_the_first_epoch_that_reaches_an_accuracy_where_all_seeds_do(dmn):
     paths = ("d4/head", "c4+head", "deep")
     told = {
@@ -164,6 +178,8 @@ def test_the_first_epoch_that_reaches_an_accuracy_where_all_seeds_do(dmn):
         epochs.make(dmn, epochs.Options("mnist", reach, ("d4/ridge",)))
     with pytest.raises(LayerwiseError, match="'reach' has 101"):
         epochs.Options("mnist", (101.0,), paths)
+    with pytest.raises(LayerwiseError, match="'reach': two accuracies are alike"):
+        epochs.Options("mnist", (5.0, 5.0000001), paths)
 
 
 # ---------------------------------------------------------------- exchanged weights
@@ -184,6 +200,37 @@ def test_bits_against_error_are_what_the_probe_saw(exchanged):
     assert (ax.get_ylabel(), ax.get_yscale(), ax.get_xscale()) == ("test error, % (log scale)", "log", "log")
     plain = rates.draw(exchanged, rates.Options(measure="bits_raw"))
     assert plain.axes[0].get_ylabel() == "bits raw (log scale)"
+    with pytest.raises(LayerwiseError, match="figure rates: 'coder' holds no numbers: name one of bits_raw"):
+        rates.draw(exchanged, rates.Options(measure="coder"))
+
+
+def test_coders_of_several_networks_are_no_one_curve(exchanged, monkeypatch):
+    table = exchanged.probe("coding")
+    view = dataclasses.replace(exchanged.study.probes["coding"], networks=("digits/whole", "digits/bins"))
+    monkeypatch.setitem(exchanged.study.probes, "coding", view)
+    both = pd.concat([table, table.assign(path="bins", label="float32", bits_sent=1.0)])
+    monkeypatch.setattr(exchanged, "probe", lambda name: both)
+    with pytest.raises(LayerwiseError, match="looks at digits/whole, digits/bins: name one under network"):
+        rates.draw(exchanged, rates.Options())
+    ax = rates.draw(exchanged, rates.Options(network="digits/bins")).axes[0]
+    assert {x for c in ax.containers for x in c[0].get_xdata()} == {1.0}
+    made = rates_table.make(exchanged, rates_table.Options())
+    assert list(made["n"]) == [2] * 8  # networks of one label, and seeds, do not mix
+
+
+def test_of_a_training_what_was_seen_last_counts_and_no_error_at_all_is_drawn(exchanged, monkeypatch):
+    table = exchanged.probe("coding").assign(step=4)
+    steps = pd.concat([table.assign(step=2, test_accuracy=50.0), table.assign(test_accuracy=100.0)])
+    monkeypatch.setattr(exchanged, "probe", lambda name: steps)
+    made = rates_table.make(exchanged, rates_table.Options())
+    assert set(made["test_accuracy"]) == {100.0}
+    assert set(made["n"]) == {2}
+    ax = rates.draw(exchanged, rates.Options()).axes[0]
+    assert {y for c in ax.containers for y in c[0].get_ydata()} == {0.0}
+    assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "test error, %")
+    monkeypatch.setattr(exchanged, "probe", lambda name: table.drop(columns="coder"))
+    with pytest.raises(LayerwiseError, match="probe coding is not of the kind coding"):
+        rates_table.make(exchanged, rates_table.Options())
 
 
 def test_a_dot_is_a_seed_and_a_line_by_epoch_the_mean_over_them(exchanged):
@@ -193,6 +240,8 @@ def test_a_dot_is_a_seed_and_a_line_by_epoch_the_mean_over_them(exchanged):
     np.testing.assert_allclose(dots, [v.to_numpy() for v in values])
     np.testing.assert_allclose(lines(ax)["mean"].get_ydata(), [v.mean() for v in values])
     np.testing.assert_allclose(lines(ax)["median"].get_ydata(), [v.median() for v in values])
+    with pytest.raises(LayerwiseError, match=r"fits.csv: 'method' holds no numbers: name one of"):
+        exchanged.values("digits", "whole", "method")
     bits, gradient = drawn(exchanged, "by_epoch").axes
     for column in ("bits_raw", "bits_sent"):
         expected = exchanged.history("digits", "bins", column).groupby("epoch")[column].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import torch
 from training import DEEP, blobs, fit, line, same
 
 from layerwise.coding import bins
+from layerwise.coding.coders import coder
 from layerwise.contract import Hooks, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient import loop
 from layerwise.layers import build as layers
 from layerwise.methods import sgd
+from layerwise.probes import coding
 from layerwise.tables import exchange
 
 WORDS = ("dense 12", "tanh", "dense outputs")
@@ -129,6 +132,16 @@ def test_words_that_do_not_read_are_one_line(words):
     with pytest.raises(LayerwiseError, match="option 'exchange' is ") as caught:
         sgd.Options(exchange=words)
     assert "\n" not in str(caught.value)
+    with pytest.raises(LayerwiseError, match="option 'coders' is "):
+        coding.Options(coders=("float32", words))
+    with pytest.raises(LayerwiseError, match="a coder is "):
+        coder(words)
+
+
+def test_changes_are_of_a_training_and_no_word_of_a_coder():
+    assert sgd.Options(exchange="fixed 4 changes").exchange == "fixed 4 changes"
+    with pytest.raises(LayerwiseError, match="option 'coders' is 'fixed 4 changes'"):
+        coding.Options(coders=("fixed 4 changes",))
 
 
 def test_workers_need_an_exchange_and_samples():
@@ -136,6 +149,8 @@ def test_workers_need_an_exchange_and_samples():
         sgd.Options(workers=2)
     with pytest.raises(LayerwiseError, match="more workers than training samples"):
         fit(["dense outputs"], blobs(6), exchange="float32", workers=7)
+    with pytest.raises(LayerwiseError, match="batchnorm needs two samples or more, and here is one: ask for fewer wor"):
+        fit(["batchnorm", "dense outputs"], blobs(6), exchange="float32", workers=4)
 
 
 def test_weights_that_overflow_are_one_line():
@@ -208,3 +223,8 @@ def test_the_table_holds_networks_against_the_one_that_sends_all_seed_by_seed(ex
     ]  # fmt: skip
     with pytest.raises(LayerwiseError, match="digits/none has no bits_sent: name a network of the method sgd"):
         exchange.make(exchanged, exchange.Options("digits/none"))
+
+
+def test_where_the_data_are_left_out_the_table_is_empty(exchanged, monkeypatch):
+    monkeypatch.setattr(exchanged, "study", dataclasses.replace(exchanged.study, left_out={"digits": "an hour"}))
+    assert len(exchange.make(exchanged, exchange.Options("digits/whole"))) == 0

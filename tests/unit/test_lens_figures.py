@@ -187,6 +187,12 @@ def test_what_probes_saw_stands_side_by_side_by_depth(results):
 def test_a_column_or_a_probe_that_is_not_there_is_named(results, tmp_path):
     with pytest.raises(LayerwiseError, match=r"probe lsd has no column 'train_lds'; did you mean 'train_lsd'\?"):
         by_depth.make(results, by_depth.Options({"LSD": "lsd/train_lds"}))
+    with pytest.raises(LayerwiseError, match="table by_depth: 'cells/stage': 'stage' holds no numbers: name one of"):
+        by_depth.make(results, by_depth.Options({"a": "cells/stage"}))
+    with pytest.raises(LayerwiseError, match="figure lens: 'stage' holds no numbers: name one of"):
+        lens.draw(results, lens.Options("cells", "stage"))
+    with pytest.raises(LayerwiseError, match="option 'seed' is 9: the study fits digits/net with 0, 1"):
+        planes.draw(results, planes.Options("digits/net", seed=9))
     (tmp_path / "odd.json").write_text(
         json.dumps(TINY | {"tables": {"sides": {"table": "by_depth", "columns": {"LSD": "lds/train_lsd"}}}})
     )

@@ -55,7 +55,12 @@ def test_the_mean_over_the_rows_at_a_place_is_held_against_the_value():
 
 
 @pytest.mark.parametrize(
-    ("where", "said"), [({"dept": 1}, "no column 'dept'; did you mean 'depth'"), ({"step": 7}, "where step is 7")]
+    ("where", "said"),
+    [
+        ({"dept": 1}, "no column 'dept'; did you mean 'depth'"),
+        ({"step": 7}, "where step is 7"),
+        ({"step": "last"}, "step is 'last' under where, and the probe has numbers there"),
+    ],
 )
 def test_a_place_that_is_not_there_is_one_line(where, said):
     with pytest.raises(LayerwiseError, match=said):

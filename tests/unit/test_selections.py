@@ -120,6 +120,12 @@ def test_a_network_has_to_be_named(module):
         selected(module, candidates(), keep=0.5)
 
 
+def test_a_sample_that_is_its_own_and_only_neighbour_goes_whatever_it_is():
+    with pytest.raises(LayerwiseError, match="'k' counts the sample itself: choose 2 or more, or itself: false"):
+        kfilter.Options(k=1)
+    assert kfilter.Options(k=1, itself=False).k == 1
+
+
 @pytest.mark.parametrize("module", [kfilter, el2n, forgetting])
 def test_values_are_refused(module):
     options = {} if module is kfilter else {"keep": 0.5}
@@ -204,6 +210,15 @@ def test_scores_are_of_all_rows_and_the_share_is_in_the_table(ran):
     assert table.loc["r4/few", "kept_percent"] == pytest.approx(50, abs=0.5)
     assert table["kept_percent"].isna().to_dict()["r4/all"]
     assert table.loc["k4", "kept_percent"] < table.loc["k5", "kept_percent"]
+
+
+def test_a_network_that_ends_in_features_is_none_to_look_at(ran, tmp_path):
+    study, data = ran
+    select = {"selection": "el2n", "keep": 0.5}
+    odd = {**SEGMENTS, "last": {**SEGMENTS["last"], "uses": ["r4"], "selects": select}}
+    study = load(tmp_path, **{**STUDY, "segments": odd})
+    with pytest.raises(LayerwiseError, match="'el2n' looks at trained networks that end in scores: name them under"):
+        nodes.prepared(study, trie.Node(study.name, "digits", 0, "last"), data, CPU)
 
 
 def test_nothing_is_recorded_without_a_selection(ran):

@@ -207,6 +207,28 @@ MISTAKES = {
         {"published": {"dmn": ["table2"]}, "verdicts": [{"item": "table2", "row": "*|d<n>", "network": "digits/d<n>"}]},
         "verdict on 'table2': no network 'digits/d6'; did you mean 'digits/d4'?",
     ),
+    "verdict of a network that its probe does not look at": (
+        {
+            "published": {"dmn": ["table2"]},
+            "probes": {"rank": {"networks": ["digits/d4/ridge"]}},
+            "verdicts": [{"item": "table2", "network": "digits/d4/head", "probe": "rank", "measure": "stable_rank"}],
+        },
+        "verdict on 'table2': probe 'rank' does not look at 'digits/d4/head'; name it there",
+    ),
+    "verdict on a curve that is scaled": (
+        {
+            "published": {"dmn": ["table2"]},
+            "verdicts": [{"item": "table2", "networks": {"1": "digits/d4/head"}, "scale": 100}],
+        },
+        "verdict on 'table2': scale is for one network, and networks name a curve: leave one out",
+    ),
+    "verdict on the best of one": (
+        {
+            "published": {"dmn": ["table2"]},
+            "verdicts": [{"item": "table2", "network": "digits/d4/head", "statistic": "best"}],
+        },
+        "verdict on 'table2': statistic best is a place on a curve: name its networks",
+    ),
     "table": (
         {**published(None), "tables": {"a": {"table": "published_rows", "source": "dmn", "item": "table2"}}},
         "'a': published: the study measures no row of dmn 'table2'; known: none",

@@ -43,6 +43,8 @@ FUNCTIONS = {
     "figures": ("draw(results, options)", "caption(results, options)"),
     "tables": ("make(results, options)", "caption(results, options)"),
 }
+# What Options may use of this package: no torch is in it.
+FREE = ("layerwise.errors", "layerwise.options", "layerwise.coding.words")
 # What Options may use without importing it, as long as there have been Options.
 PRELUDE = """
 from dataclasses import *
@@ -163,7 +165,7 @@ def _imports_for(cls: ast.ClassDef, tree: ast.Module) -> list[ast.stmt]:
 
 
 def _is_free(module: str) -> bool:
-    return module.split(".")[0] in sys.stdlib_module_names or module in ("layerwise.errors", "layerwise.options")
+    return module.split(".")[0] in sys.stdlib_module_names or module in FREE
 
 
 def documentation(kind: str, name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from layerwise.coding import bins, huffman
+from layerwise.coding.words import demand_coder
 
 SHARE = 0.03  # of the weights, from which the entropy is estimated (thesis section 3.8)
 ESTIMATE = 4  # bits M of that estimate (thesis section 3.8)
@@ -114,7 +115,7 @@ class Float8:
     def encode(self, w: Tensor, entropy: float) -> Coded:
         flat = torch.from_numpy(bins.flat_of(w))
         most = float(flat.abs().max()) if len(flat) else 0.0
-        scale = np.float32(most / torch.finfo(self.kind).max or 1.0)
+        scale = np.float32(most / torch.finfo(self.kind).max) or np.float32(1)  # of the smallest numbers it is 0
         symbols = (flat / float(scale)).to(self.kind).view(torch.uint8).numpy()
         return Coded(scale.tobytes() + huffman.pack(symbols, 8), 8.0 * len(flat))
 
@@ -175,8 +176,9 @@ class Rank:
 
 
 def coder(words: str) -> Coder:
-    """Return the coder that words such as ``entropy 5 of 4`` name; a word ``changes`` at the end is not its."""
-    kind, *numbers = words.removesuffix(" changes").replace(" of ", " ").split()
+    """Return the coder that words such as ``entropy 5 of 4`` name; LayerwiseError for others."""
+    demand_coder(words, "a coder")
+    kind, *numbers = words.replace(" of ", " ").split()
     match kind:
         case "entropy":
             return Bins(int(numbers[0]), estimate=int(numbers[1]) if numbers[1:] else ESTIMATE)

@@ -61,8 +61,10 @@ def parted(results: StudyResults, network: str) -> tuple[str, str] | None:
 
 def shown_seed(results: StudyResults, shown: str, seed: int | None) -> int:
     """Return the seed to show of a data set or ``dataset/path``: the one that is given, or the first of the study."""
-    first: int = results.study.seeds_of(shown.partition("/")[0])[0]
-    return first if seed is None else seed
+    seeds: tuple[int, ...] = results.study.seeds_of(shown.partition("/")[0])
+    if seed is not None and seed not in seeds:
+        raise LayerwiseError(f"option 'seed' is {seed}: the study fits {shown} with {', '.join(map(str, seeds))}")
+    return seeds[0] if seed is None else seed
 
 
 def title(results: StudyResults, network: str) -> str:

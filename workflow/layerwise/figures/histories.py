@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from layerwise.figures._panels import empty, entry, legend, over, ran, runs
@@ -43,9 +44,11 @@ def draw(results: StudyResults, options: Options) -> Figure:
     look = looks(results, options.dataset, networks)
     values = results.measure(options.dataset) == "mse"
     measure = options.measure if options.measure != "valid" else "valid_mse" if values else "valid_accuracy"
+    least = np.inf
     for path, label in networks.items():
         table = results.history(options.dataset, path, measure)
         told = over(table, "epoch", measure)
+        least = min(least, told["mean"].min())
         x = told.index if options.x == "epochs" else table.groupby("epoch")["seconds"].mean()[told.index]
         style = {"color": look[path].colour, "marker": look[path].marker, "linestyle": look[path].dashes, "ms": 3.5}
         ax.plot(x, told["mean"], label=entry(label), **style)
@@ -53,10 +56,12 @@ def draw(results: StudyResults, options: Options) -> Figure:
     if options.x == "seconds":
         ax.set_xscale("log")
         decimal_ticks(ax.xaxis)
-    if measure != "valid_accuracy":
+    names = {"valid_mse": "validation mean squared error", "train_loss": "training loss"}
+    name = names.get(measure, "validation accuracy, %")
+    if measure != "valid_accuracy" and least > 0:  # losses with amplified gradients fall below 0
         ax.set_yscale("log")
-    names = {"valid_mse": "validation mean squared error", "train_loss": "training loss (log scale)"}
-    ax.set_ylabel(names.get(measure, "validation accuracy, %"))
+        name += " (log scale)"
+    ax.set_ylabel(name)
     legend([ax], handlelength=3.4)
     return figure
 

@@ -16,7 +16,7 @@ from layerwise.errors import LayerwiseError
 from layerwise.figures._panels import empty, ladder, legend, line, looked_at, over, probed, ran, seen, title
 from layerwise.figures._style import grid, over_seeds, provenance
 from layerwise.options import Bounded
-from layerwise.results.study_results import StudyResults
+from layerwise.results.study_results import StudyResults, numbers
 
 NAMES = {
     "redundancy": "k-redundancy, %",
@@ -47,6 +47,8 @@ def draw(results: StudyResults, options: Options) -> Figure:
     networks = looked_at(results, options.probe, options.networks)
     named = [options.column, options.x, *([options.lines] if options.lines else []), *options.where]
     table = probed(results, options.probe, named, "lens")
+    if len(table):
+        numbers(table, options.column, "figure lens")
     figure, axes = grid(len(networks), 3, 3.0, 2.8)
     figure.set_figwidth(figure.get_figwidth() + 1.4)
     for ax, network in zip(axes, networks, strict=True):

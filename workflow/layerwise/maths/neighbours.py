@@ -18,12 +18,13 @@ def pure_runs(x: Tensor, labels: Tensor, *, batch: int = 0) -> Tensor:
 
     The k nearest neighbours of a sample are all of its class exactly where its run is k or more (thesis section 5.4):
     one pass answers for every k, and no order among equal distances matters. An equal distance to another class ends
-    the run.
+    the run; of distances that differ by no more than rounding, either may count as the nearer.
 
     Parameters
     ----------
     x, labels
-        Samples ``(N, d)`` and classes ``(N,)``.
+        Samples ``(N, d)`` and classes ``(N,)``. Distances have the type of the samples: float64 where some lie a
+        thousand times nearer to each other than to the others. MNIST and FashionMNIST keep the same in both.
     batch
         Samples of a mini-batch, in the order given, among which neighbours are sought; 0 is all. The last is smaller.
 

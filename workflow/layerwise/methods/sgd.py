@@ -7,7 +7,6 @@ same number of threads, also when the fit was interrupted and went on from what 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from torch import nn
 
 from layerwise.closed import shards
 from layerwise.coding.coders import coder
+from layerwise.coding.words import demand_coder
 from layerwise.contract import NO_HOOKS, Features, Fitted, Hooks, Segment, Split
 from layerwise.errors import LayerwiseError
 from layerwise.gradient.augment import Augmented
@@ -143,16 +143,9 @@ class Options(Bounded):
                 raise LayerwiseError(f"targets {low:g} and {high:g}: target_low must be below target_high{within}")
 
     def _check_exchange(self) -> None:
-        sent = (
-            r"entropy (1[0-2]|\d)( of [0-4])?|entropy [0-8]( of [0-8])?|fixed (1[0-6]|[1-9])|float8 [45]|"
-            r"groups [2-8]( of [1-9]\d{0,5})?|top (0\.\d*[1-9]\d*|1)|rank [1-9]\d{0,5}|float32"
-        )
-        if not re.fullmatch(rf"none|({sent})( changes)?", self.exchange):
-            raise LayerwiseError(
-                f"option 'exchange' is {self.exchange!r}: none, float32, entropy C [of M] (at most C 8 of M 8, or C 12 "
-                "of M 4), fixed N (1 to 16), groups N [of SIZE] (N 2 to 8), float8 4 or 5, top SHARE (such as 0.1) or "
-                "rank R, and 'changes' at the end of any but none"
-            )
+        if self.exchange != "none":
+            words = self.exchange.removesuffix(" changes")
+            demand_coder(words, "option 'exchange'", "none, ", ", and 'changes' at the end of any but none")
         if self.workers > 1 and self.exchange == "none":
             raise LayerwiseError("option 'workers' needs an 'exchange', such as exchange: float32")
 
@@ -217,6 +210,10 @@ def _training(module: nn.Sequential, features: Features, options: Options, seed:
     train, valid, o = features.train, features.valid, options
     loss, targets = loss_of(o.loss, features.task, train.dtype, vars(o))
     least = 2 if normalises(module) else 1
+    if len(train) < least:
+        raise LayerwiseError(
+            "method 'sgd': batchnorm needs two samples or more, and here is one: ask for fewer workers, or select more"
+        )
     sizes = batch_sizes(len(train), o.batch, least)
     if min(sizes) < least:
         raise LayerwiseError("method 'sgd': batchnorm needs two samples a step or more: choose batch: 2 or more")
@@ -261,7 +258,9 @@ def _exchange(whole: Training, module: nn.Sequential, features: Features, option
         workers.append(Worker(number, batches, random_state(whole.device)))
     kept = {f.name: getattr(whole, f.name) for f in fields(whole)}
     changes = options.exchange.endswith(" changes")
-    return Exchange(**kept, coder=coder(options.exchange), changes=changes, seed=seed, workers=workers)
+    return Exchange(
+        **kept, coder=coder(options.exchange.removesuffix(" changes")), changes=changes, seed=seed, workers=workers
+    )
 
 
 def _check(segment: Segment, features: Features, options: Options) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -11,15 +12,16 @@ from torch import nn
 
 from layerwise.coding import bins
 from layerwise.coding.coders import SHARE, coder
+from layerwise.coding.words import demand_coder
 from layerwise.contract import Dataset
 from layerwise.layers import build as layers
-from layerwise.options import Bounded
+from layerwise.options import Bounded, MinLen
 from layerwise.run.scores import measures
 
 
 @dataclass(frozen=True)
 class Options(Bounded):
-    coders: tuple[str, ...] = (
+    coders: Annotated[tuple[str, ...], MinLen(1)] = (
         "float32",
         *(f"fixed {n}" for n in range(2, 11)),
         *(f"entropy {c}" for c in (2, 3, 4, 5, 6)),
@@ -35,7 +37,11 @@ class Options(Bounded):
         "rank 20",
         "rank 40",
     )
-    """Coders, in the words of the option exchange of the method sgd."""
+    """Coders, in the words of the option exchange of the method sgd, without changes."""
+
+    def __post_init__(self) -> None:
+        for words in self.coders:
+            demand_coder(words, "option 'coders'")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

@@ -182,7 +182,10 @@ def _seen(table: pd.DataFrame, place: dict[str, Any], where: str) -> pd.DataFram
         if name not in table:
             raise LayerwiseError(f"{where}: the probe has no column {name!r}{nearest(name, map(str, table))}")
         column = table[name]
-        here = column == float(value) if pd.api.types.is_numeric_dtype(column) else column.astype(str) == str(value)
+        try:
+            here = column == float(value) if pd.api.types.is_numeric_dtype(column) else column.astype(str) == str(value)
+        except ValueError:
+            raise LayerwiseError(f"{where}: {name} is {value!r} under where, and the probe has numbers there") from None
         if not here.any():
             raise LayerwiseError(f"{where}: the probe saw nothing where {name} is {value}")
         table = table[here]

@@ -134,7 +134,7 @@ class StudyResults:
         if measure not in fits:
             raise LayerwiseError(f"{measure!r} is no column of fits.csv: {', '.join(map(str, fits))}")
         mine = (fits["dataset"] == dataset) & (fits["path"] == path)
-        return fits.loc[mine, measure].dropna()
+        return numbers(fits, measure, "fits.csv")[mine].dropna()
 
     def runs(self, dataset: str, path: str) -> bool:
         """Tell whether a network was fitted: here, or elsewhere if its data set is left out."""
@@ -175,3 +175,18 @@ class StudyResults:
     def machines(self) -> list[str]:
         """The machines and devices that the fits ran on."""
         return sorted(set(map(collect.machine_of, self.records.values())))
+
+
+def last_looks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return, of what a probe saw while networks were trained, what it saw last; of another probe all."""
+    if "step" not in table:
+        return table
+    return table[table["step"] == table.groupby(["dataset", "path", "seed"])["step"].transform("max")]
+
+
+def numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series:
+    """Return a column that holds numbers; LayerwiseError, which begins with `where`, for one that holds words."""
+    if not pd.api.types.is_numeric_dtype(table[column]):
+        known = [str(c) for c in table if pd.api.types.is_numeric_dtype(table[c])]
+        raise LayerwiseError(f"{where}: {column!r} holds no numbers: name one of {', '.join(known)}")
+    return table[column]

@@ -131,7 +131,8 @@ def prepared(study: Study, node: Node, data: Dataset, on: torch.device) -> tuple
     uses = {u: loading.read_network(study, dataclasses.replace(node, path=u), root).to(on) for u in spec.uses}
     if spec.selects:
         again = {u: functools.partial(follow, study, dataclasses.replace(node, path=u), data, on) for u in uses}
-        candidates = Candidates(features, data.train, uses, lambda path, eye: again[path](eye))
+        scoring = {u: net for u, net in uses.items() if layers.ends_in_scores(study.segment(u).layers)}
+        candidates = Candidates(features, data.train, scoring, lambda path, eye: again[path](eye))
         try:
             train = chosen(spec.selects, candidates, seed=records.seed_of(node), device=on)
         except LayerwiseError as error:

@@ -31,7 +31,8 @@ class Candidates:
     samples
         The same training samples as the data set has them, which networks take in.
     networks
-        Fitted networks that the segment looks at (study key ``uses``), samples in and scores out, by their path.
+        Fitted networks that the segment looks at (study key ``uses``) and that end in scores, samples in and scores
+        out, by their path.
     follow
         Fits the last segment of one of them again, by its path, under an eye: it is called with the whole network and
         the number of steps done, before the first and after each.

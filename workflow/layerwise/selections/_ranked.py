@@ -22,4 +22,6 @@ def demand(candidates: Candidates, name: str) -> None:
     if not candidates.features.task.classifies:
         raise LayerwiseError(f"selection {name!r} needs classes, and the data set has values")
     if not candidates.networks:
-        raise LayerwiseError(f"selection {name!r} looks at trained networks: name them under the segment's uses")
+        raise LayerwiseError(
+            f"selection {name!r} looks at trained networks that end in scores: name them under the segment's uses"
+        )

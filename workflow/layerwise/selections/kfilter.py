@@ -28,6 +28,10 @@ class Options(Bounded):
     itself: bool = True
     """A sample is the first of its own neighbours."""
 
+    def __post_init__(self) -> None:
+        if self.itself and self.k < 2:
+            raise LayerwiseError("option 'k' counts the sample itself: choose 2 or more, or itself: false")
+
 
 def select(candidates: Candidates, options: Options, *, seed: int, device: torch.device) -> Tensor:
     """Return the rows that are not redundant; LayerwiseError for values, which have no classes."""

@@ -295,6 +295,7 @@ def check(study: Study, known: Iterable[str]) -> None:
         if not any(matched(entry, v) is not None for v in rows):
             raise LayerwiseError(_unmatched(entry, rows, items))
         _check_probe(study, entry)
+        _check_curve(entry)
         for network in (*measured_by(entry), *entry.get("against", {}).values()):
             if network not in known and not PLACEHOLDER.search(network):
                 raise LayerwiseError(f"verdict on {entry['item']!r}: no network {network!r}{nearest(network, known)}")
@@ -313,8 +314,23 @@ def _check_probe(study: Study, entry: dict[str, Any]) -> None:
             raise LayerwiseError(f"{where}: no probe {entry['probe']!r}{nearest(entry['probe'], study.probes)}")
         if "measure" not in entry:
             raise LayerwiseError(f"{where}: name the column of the probe under measure")
+        seen = [f"{d}/{p}" for probe, d, p in study.looks() if probe == entry["probe"]]
+        for network in (*measured_by(entry), *entry.get("against", {}).values()):
+            if network.split("/")[0] in study.networks and network not in seen and not PLACEHOLDER.search(network):
+                raise LayerwiseError(f"{where}: probe {entry['probe']!r} does not look at {network!r}; name it there")
     elif "where" in entry:
         raise LayerwiseError(f"{where}: where is a place in what a probe saw: name the probe")
+
+
+def _check_curve(entry: dict[str, Any]) -> None:
+    """Refuse what a place on a curve has no use for, and what only such a place has."""
+    where = f"verdict on {entry['item']!r}"
+    if "networks" in entry:
+        for name in ("against", "scale"):
+            if name in entry:
+                raise LayerwiseError(f"{where}: {name} is for one network, and networks name a curve: leave one out")
+    elif entry.get("statistic") in ("best", "enough"):
+        raise LayerwiseError(f"{where}: statistic {entry['statistic']} is a place on a curve: name its networks")
 
 
 def _unmatched(entry: dict[str, Any], rows: list[Value], items: dict[tuple[str, str], Item]) -> str:

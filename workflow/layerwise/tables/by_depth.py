@@ -13,7 +13,7 @@ import pandas as pd
 from layerwise.errors import LayerwiseError, nearest
 from layerwise.maths.intervals import interval
 from layerwise.options import Bounded, MinLen
-from layerwise.results.study_results import StudyResults
+from layerwise.results.study_results import StudyResults, numbers
 
 PLACE = ["dataset", "path", "label", "depth"]
 
@@ -49,6 +49,8 @@ def _column(results: StudyResults, name: str, named: str, where: dict[str, float
         if needed not in seen:
             close = nearest(needed, map(str, seen))
             raise LayerwiseError(f"table by_depth: {named!r}: probe {probe} has no column {needed!r}{close}")
+    if len(seen):
+        numbers(seen, column, f"table by_depth: {named!r}")
     for key, value in where.items():
         seen = seen[seen[key] == value] if key in seen else seen
     return seen.rename(columns={column: name}) if len(seen) else pd.DataFrame(columns=[*PLACE, "seed", name])

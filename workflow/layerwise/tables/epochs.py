@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 
+from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
 from layerwise.options import Bounded, Gt, Le, MinLen
 from layerwise.results.study_results import StudyResults
@@ -23,6 +24,10 @@ class Options(Bounded):
     """Accuracies in per cent to be reached."""
     networks: Annotated[tuple[str, ...], MinLen(1)]
     """Paths of networks whose last segment is trained by gradient."""
+
+    def __post_init__(self) -> None:
+        if len({f"{accuracy:g}" for accuracy in self.reach}) < len(self.reach):
+            raise LayerwiseError("option 'reach': two accuracies are alike to six digits: leave one out")
 
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:

@@ -32,6 +32,8 @@ class Options:
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
     dataset, base = options.baseline.split("/", 1)
+    if dataset in results.study.left_out:
+        return pd.DataFrame(columns=["network", "n"])
     results.networks(dataset, (base,))  # says what is wrong with the name
     fits = results.fits[results.fits["dataset"] == dataset].set_index("seed")
     for column in ("bits_sent", "bits_sent_to_best"):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from layerwise.errors import LayerwiseError
 from layerwise.maths.intervals import interval
-from layerwise.results.study_results import StudyResults
+from layerwise.results.study_results import StudyResults, last_looks
 
 COLUMNS = ("bits_raw", "bits_sent", "error", "valid_accuracy", "test_accuracy", "test_mse")
 
@@ -15,12 +16,15 @@ COLUMNS = ("bits_raw", "bits_sent", "error", "valid_accuracy", "test_accuracy", 
 @dataclass(frozen=True)
 class Options:
     probe: str = "coding"
-    """The probe of the study."""
+    """The probe of the study; of one that looks during the training, what it saw last."""
 
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
     seen, rows = results.probe(options.probe), []
-    for (_, label, coder), group in seen.groupby(["dataset", "label", "coder"], sort=False) if len(seen) else ():
+    if len(seen) and "coder" not in seen:
+        raise LayerwiseError(f"table rates: probe {options.probe} is not of the kind coding: name one that is")
+    of = ["dataset", "path", "label", "coder"]
+    for (_, _, label, coder), group in last_looks(seen).groupby(of, sort=False) if len(seen) else ():
         row: dict[str, object] = {"network": label, "coder": coder}
         for name in COLUMNS:
             if name in group and group[name].notna().any():
