@@ -225,9 +225,9 @@ def test_random_passes_the_frozen_blocks(file):
     torch.testing.assert_close(given.module[-1].weight, alone.module[-1].weight, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("count", [1, 8])
-def test_batch_normalisation_of_a_model_needs_two_samples_a_step(lab, count):
-    with pytest.raises(LayerwiseError, match="batchnorm needs two samples a step or more"):
+@pytest.mark.parametrize(("count", "said"), [(1, "or more, and here is one"), (8, "a step or more: choose batch")])
+def test_batch_normalisation_of_a_model_needs_two_samples_a_step(lab, count, said):
+    with pytest.raises(LayerwiseError, match=f"batchnorm needs two samples {said}"):
         sgd.fit(Segment((WHOLE,), SHAPE, 10), images(count), sgd.Options(batch=1), seed=0, device=CPU)
 
 
