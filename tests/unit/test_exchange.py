@@ -132,6 +132,7 @@ def test_words_that_do_not_read_are_one_line(words):
     with pytest.raises(LayerwiseError, match="option 'exchange' is ") as caught:
         sgd.Options(exchange=words)
     assert "\n" not in str(caught.value)
+    assert f"is {words!r}: none, float32" in str(caught.value)
     with pytest.raises(LayerwiseError, match="option 'coders' is "):
         coding.Options(coders=("float32", words))
     with pytest.raises(LayerwiseError, match="a coder is "):

@@ -177,7 +177,7 @@ class Rank:
 
 def coder(words: str) -> Coder:
     """Return the coder that words such as ``entropy 5 of 4`` name; LayerwiseError for others."""
-    demand_coder(words, "a coder")
+    demand_coder(words, f"a coder is {words!r}: ")
     kind, *numbers = words.replace(" of ", " ").split()
     match kind:
         case "entropy":

@@ -12,16 +12,10 @@ CODERS = re.compile(
 )
 
 
-def demand_coder(words: str, where: str, others: str = "", more: str = "") -> None:
-    """Demand the words of a coder; LayerwiseError, which begins with `where`, says what they look like.
-
-    Parameters
-    ----------
-    others, more
-        What else may stand there, for the message: before the coders, and after them.
-    """
+def demand_coder(words: str, said: str, more: str = "") -> None:
+    """Demand the words of a coder; LayerwiseError says what they look like, between `said` and `more`."""
     if not CODERS.fullmatch(words):
         raise LayerwiseError(
-            f"{where} is {words!r}: {others}float32, entropy C [of M] (at most C 8 of M 8, or C 12 of M 4), fixed N "
+            f"{said}float32, entropy C [of M] (at most C 8 of M 8, or C 12 of M 4), fixed N "
             f"(1 to 16), groups N [of SIZE] (N 2 to 8), float8 4 or 5, top SHARE (such as 0.1) or rank R{more}"
         )

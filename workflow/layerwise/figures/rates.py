@@ -60,8 +60,8 @@ def _network(results: StudyResults, options: Options) -> str:
     if options.network:
         return options.network
     networks = looked_at(results, options.probe, ())
-    if len(networks) > 1:
-        told = ", ".join(networks[:3])
+    if len(networks) != 1:
+        told = ", ".join(networks[:3]) or "no network that runs here"
         raise LayerwiseError(f"figure rates: probe {options.probe} looks at {told}: name one under network")
     return networks[0]
 

@@ -144,8 +144,8 @@ class Options(Bounded):
 
     def _check_exchange(self) -> None:
         if self.exchange != "none":
-            words = self.exchange.removesuffix(" changes")
-            demand_coder(words, "option 'exchange'", "none, ", ", and 'changes' at the end of any but none")
+            words, said = self.exchange.removesuffix(" changes"), f"option 'exchange' is {self.exchange!r}: none, "
+            demand_coder(words, said, ", and 'changes' at the end of any but none")
         if self.workers > 1 and self.exchange == "none":
             raise LayerwiseError("option 'workers' needs an 'exchange', such as exchange: float32")
 

@@ -41,7 +41,7 @@ class Options(Bounded):
 
     def __post_init__(self) -> None:
         for words in self.coders:
-            demand_coder(words, "option 'coders'")
+            demand_coder(words, f"option 'coders' is {words!r}: ")
 
 
 def look(network: nn.Sequential, data: Dataset, options: Options, *, seed: int, device: torch.device) -> pd.DataFrame:

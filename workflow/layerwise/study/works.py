@@ -294,11 +294,13 @@ def check(study: Study, known: Iterable[str]) -> None:
     for entry in study.verdicts:
         if not any(matched(entry, v) is not None for v in rows):
             raise LayerwiseError(_unmatched(entry, rows, items))
-        _check_probe(study, entry)
-        _check_curve(entry)
-        for network in (*measured_by(entry), *entry.get("against", {}).values()):
-            if network not in known and not PLACEHOLDER.search(network):
+        named = [*measured_by(entry), *entry.get("against", {}).values()]
+        named = [network for network in named if not PLACEHOLDER.search(network)]
+        for network in named:
+            if network not in known:
                 raise LayerwiseError(f"verdict on {entry['item']!r}: no network {network!r}{nearest(network, known)}")
+        _check_probe(study, entry, named)
+        _check_curve(entry)
     for v in rows:
         entry = next((e for e in study.verdicts if matched(e, v) is not None), {})
         for network in networks(entry, v, items)[0]:
@@ -306,17 +308,17 @@ def check(study: Study, known: Iterable[str]) -> None:
                 raise LayerwiseError(f"verdict on {v.item!r}: no network {network!r}{nearest(network, known)}")
 
 
-def _check_probe(study: Study, entry: dict[str, Any]) -> None:
-    """Refuse a verdict on a probe that is not there, or that says too little of where it looks."""
+def _check_probe(study: Study, entry: dict[str, Any], named: list[str]) -> None:
+    """Refuse a verdict on a probe that is not there or looks elsewhere, or that says too little of where it looks."""
     where = f"verdict on {entry['item']!r}"
     if "probe" in entry:
         if entry["probe"] not in study.probes:
             raise LayerwiseError(f"{where}: no probe {entry['probe']!r}{nearest(entry['probe'], study.probes)}")
         if "measure" not in entry:
             raise LayerwiseError(f"{where}: name the column of the probe under measure")
-        seen = [f"{d}/{p}" for probe, d, p in study.looks() if probe == entry["probe"]]
-        for network in (*measured_by(entry), *entry.get("against", {}).values()):
-            if network.split("/")[0] in study.networks and network not in seen and not PLACEHOLDER.search(network):
+        for network in named:
+            dataset, _, path = network.partition("/")
+            if path not in study.looked_at(entry["probe"], dataset):
                 raise LayerwiseError(f"{where}: probe {entry['probe']!r} does not look at {network!r}; name it there")
     elif "where" in entry:
         raise LayerwiseError(f"{where}: where is a place in what a probe saw: name the probe")

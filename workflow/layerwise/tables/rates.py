@@ -21,10 +21,12 @@ class Options:
 
 def make(results: StudyResults, options: Options) -> pd.DataFrame:
     seen, rows = results.probe(options.probe), []
-    if len(seen) and "coder" not in seen:
+    if seen.empty:  # all that it looks at is left out
+        return seen
+    if "coder" not in seen:
         raise LayerwiseError(f"table rates: probe {options.probe} is not of the kind coding: name one that is")
     of = ["dataset", "path", "label", "coder"]
-    for (_, _, label, coder), group in last_looks(seen).groupby(of, sort=False) if len(seen) else ():
+    for (_, _, label, coder), group in last_looks(seen).groupby(of, sort=False):
         row: dict[str, object] = {"network": label, "coder": coder}
         for name in COLUMNS:
             if name in group and group[name].notna().any():
